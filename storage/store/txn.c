@@ -9,7 +9,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+#define FULL_DISK (4u << 20) /* fewer free bytes than this: the disk is full */
 
 void store_gate_enter(struct fab_store *store, bool yield)
 {
@@ -171,9 +174,18 @@ enum fab_rc store_write_begin(struct fab_store *store, unsigned flags, MDB_txn *
     return store_err(err, store, rc, "cannot begin to write");
 }
 
+/* LMDB reports a write that was cut short by a full disk as EIO. */
+static int name_full_disk(const struct fab_store *store, int rc)
+{
+    struct statvfs fs;
+    if (rc == EIO && fstatvfs(store->dirfd, &fs) == 0 && fs.f_bavail * fs.f_frsize < FULL_DISK)
+        return ENOSPC;
+    return rc;
+}
+
 enum fab_rc store_write_commit(struct fab_store *store, MDB_txn *txn, struct fab_err *err)
 {
-    int rc = mdb_txn_commit(txn);
+    int rc = name_full_disk(store, mdb_txn_commit(txn));
     store_gate_leave(store);
     pthread_mutex_unlock(&store->write_mutex);
     return rc ? store_err(err, store, rc, "cannot write") : FAB_OK;
