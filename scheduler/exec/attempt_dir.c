@@ -1,0 +1,169 @@
+#include "scheduler/exec/attempt_dir.h"
+
+#include "scheduler/exec/cgroup.h"
+#include "scheduler/exec/dirs.h"
+#include "scheduler/exec/spawn.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void fab_attempt_cgroup(const char *id, char out[FAB_ATTEMPT_ID_MAX + 16])
+{
+    snprintf(out, FAB_ATTEMPT_ID_MAX + 16, "/fabric-%s", id);
+}
+
+static int open_lock(const char *path, int operation)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0 && flock(fd, operation) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* Between mkdir and flock a new folder looks like a dead one: both sides hold this lock meanwhile.
+ */
+static int gate(const char *home)
+{
+    char path[PATH_MAX];
+    if ((size_t)snprintf(path, sizeof path, "%s/jobs/.lock", home) >= sizeof path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return open_lock(path, LOCK_EX);
+}
+
+static enum fab_rc make_parent(const char *home, struct fab_err *err)
+{
+    char path[PATH_MAX];
+    if ((size_t)snprintf(path, sizeof path, "%s/jobs", home) >= sizeof path)
+        return fab_err_set(err, FAB_EINVAL, "the home's path is too long");
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return fab_err_errno(err, errno, "cannot make %s", path);
+    return FAB_OK;
+}
+
+enum fab_rc fab_attempt_dir_make(const char *home, const char *id, struct fab_attempt_dir *out,
+                                 struct fab_err *err)
+{
+    char path[PATH_MAX];
+    struct fab_attempt_dir dir = {.lock = -1};
+    if ((size_t)snprintf(dir.path, sizeof dir.path, "%s/jobs/%s", home, id) >= sizeof dir.path ||
+        (size_t)snprintf(path, sizeof path, "%s/lock", dir.path) >= sizeof path ||
+        strlen(id) > FAB_ATTEMPT_ID_MAX)
+        return fab_err_set(err, FAB_EINVAL, "the home's path is too long");
+    snprintf(dir.id, sizeof dir.id, "%s", id);
+    FAB_TRY(make_parent(home, err));
+    int held = gate(home);
+    if (held < 0)
+        return fab_err_errno(err, errno, "cannot lock %s/jobs", home);
+    enum fab_rc rc = FAB_OK;
+    if (mkdir(dir.path, 0700) != 0)
+        rc = fab_err_errno(err, errno, "cannot make %s", dir.path);
+    else if ((dir.lock = open_lock(path, LOCK_EX | LOCK_NB)) < 0)
+        rc = fab_err_errno(err, errno, "cannot lock %s", dir.path);
+    close(held);
+    if (rc == FAB_OK)
+        *out = dir;
+    return rc;
+}
+
+enum fab_rc fab_attempt_dir_remove(struct fab_attempt_dir *dir, struct fab_err *err)
+{
+    char cgroup[FAB_ATTEMPT_ID_MAX + 16];
+    fab_attempt_cgroup(dir->id, cgroup);
+    bool gone = fab_cgroup_remove(cgroup);
+    enum fab_rc rc = fab_dir_remove(dir->path, err);
+    if (rc == FAB_OK && !gone && geteuid() == 0)
+        rc = fab_err_set(err, FAB_EBUSY, "the cgroup %s is still in use", cgroup);
+    if (dir->lock >= 0)
+        close(dir->lock);
+    dir->lock = -1;
+    return rc;
+}
+
+/* Lock the attempt `id` if its owner is dead; -1 if he lives or the folder is not one. */
+static int lock_dead(const char *home, const char *id)
+{
+    char path[PATH_MAX];
+    if ((size_t)snprintf(path, sizeof path, "%s/jobs/%s/lock", home, id) >= sizeof path)
+        return -1;
+    return open_lock(path, LOCK_EX | LOCK_NB);
+}
+
+enum fab_rc fab_attempt_dir_each(const char *home, void (*fn)(void *arg, const char *id), void *arg,
+                                 struct fab_err *err)
+{
+    char path[PATH_MAX];
+    if ((size_t)snprintf(path, sizeof path, "%s/jobs", home) >= sizeof path)
+        return fab_err_set(err, FAB_EINVAL, "the home's path is too long");
+    DIR *dir = opendir(path);
+    if (!dir)
+        return errno == ENOENT ? FAB_OK : fab_err_errno(err, errno, "cannot read %s", path);
+    for (struct dirent *e; (e = readdir(dir));) {
+        if (e->d_name[0] == '.' || e->d_type != DT_DIR)
+            continue;
+        int fd = lock_dead(home, e->d_name);
+        if (fd < 0 && errno == EWOULDBLOCK)
+            fn(arg, e->d_name);
+        if (fd >= 0)
+            close(fd);
+    }
+    closedir(dir);
+    return FAB_OK;
+}
+
+/* The runtime knows its containers by their start times, so no other process can be hit. */
+static void end_container(const char *path, const char *id)
+{
+    struct fab_host host;
+    struct fab_runtime runtime;
+    char root[PATH_MAX + 16];
+    fab_host_probe(&host);
+    if (fab_runtime_find(&host, &runtime, NULL) != FAB_OK)
+        return;
+    snprintf(root, sizeof root, "--root=%s/state", path);
+    const char *argv[] = {runtime.oci, root, "delete", "--force", id, NULL};
+    const char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+    struct fab_spawn spawn = {.argv = argv, .env = env, .fds = {-1, -1, -1, -1}};
+    (void)!fab_spawn_run(&spawn, NULL);
+}
+
+void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id), void *arg)
+{
+    char path[PATH_MAX];
+    if ((size_t)snprintf(path, sizeof path, "%s/jobs", home) >= sizeof path)
+        return;
+    DIR *dir = opendir(path);
+    if (!dir)
+        return;
+    for (struct dirent *e; (e = readdir(dir));) {
+        struct fab_attempt_dir dead = {.lock = -1};
+        if (e->d_name[0] == '.' || e->d_type != DT_DIR || strlen(e->d_name) > FAB_ATTEMPT_ID_MAX)
+            continue;
+        int held = gate(home);
+        if (held < 0)
+            break;
+        dead.lock = lock_dead(home, e->d_name);
+        close(held);
+        if (dead.lock < 0)
+            continue;
+        memcpy(dead.id, e->d_name, strlen(e->d_name) + 1);
+        if ((size_t)snprintf(dead.path, sizeof dead.path, "%s/%s", path, e->d_name) <
+            sizeof dead.path) {
+            end_container(dead.path, dead.id);
+            if (fab_attempt_dir_remove(&dead, NULL) == FAB_OK && reaped)
+                reaped(arg, e->d_name);
+        }
+        if (dead.lock >= 0)
+            close(dead.lock);
+    }
+    closedir(dir);
+}

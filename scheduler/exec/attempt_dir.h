@@ -1,0 +1,39 @@
+/* The folder of one attempt, and what a dead owner left.
+ *
+ * HOME/jobs/ID holds the bundle, /out and /tmp of the job, its two log files, the runtime's state
+ * and a lock file that its owner keeps locked while it lives. A process that is killed leaves the
+ * folder with the lock free; the next one that runs a job command ends the container and removes
+ * everything. */
+#ifndef FAB_EXEC_ATTEMPT_DIR_H
+#define FAB_EXEC_ATTEMPT_DIR_H
+
+#include "scheduler/exec/runtime.h"
+
+#include <limits.h>
+
+#define FAB_ATTEMPT_ID_MAX 32
+
+struct fab_attempt_dir {
+    char id[FAB_ATTEMPT_ID_MAX + 1];
+    char path[PATH_MAX];
+    int lock; /* locked exclusively; -1 when there is none */
+};
+
+/* Make HOME/jobs/ID (mode 0700) and lock it. FAB_EEXIST. */
+FAB_MUST enum fab_rc fab_attempt_dir_make(const char *home, const char *id,
+                                          struct fab_attempt_dir *out, struct fab_err *err);
+/* Remove it and everything in it, the attempt's cgroup too; the container has ended. */
+FAB_MUST enum fab_rc fab_attempt_dir_remove(struct fab_attempt_dir *dir, struct fab_err *err);
+
+/* Call `fn` with the id of every attempt whose owner lives. */
+FAB_MUST enum fab_rc fab_attempt_dir_each(const char *home, void (*fn)(void *arg, const char *id),
+                                          void *arg, struct fab_err *err);
+
+/* End and remove what dead owners left; `reaped` (may be NULL) is told each id. Cheap when there is
+ * nothing. Failures are skipped: the next command tries again. */
+void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id), void *arg);
+
+/* "/fabric-ID". */
+void fab_attempt_cgroup(const char *id, char out[FAB_ATTEMPT_ID_MAX + 16]);
+
+#endif

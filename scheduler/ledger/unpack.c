@@ -1,0 +1,336 @@
+#include "scheduler/ledger/unpack.h"
+
+#include "scheduler/exec/dirs.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ENTRIES_MAX 4000000
+#define READ_BLOCK  65536
+#define WHITEOUT    ".wh."
+#define OPAQUE      ".wh..wh..opq"
+
+/* ---- the folder ---- */
+
+static void remove_dead(const char *parent)
+{
+    DIR *dir = opendir(parent);
+    if (!dir)
+        return;
+    for (struct dirent *e; (e = readdir(dir));) {
+        char path[FAB_UNPACK_PATH_MAX];
+        int pid;
+        if (sscanf(e->d_name, "image-%d-", &pid) == 1 && pid > 0 && kill(pid, 0) != 0 &&
+            errno == ESRCH &&
+            (size_t)snprintf(path, sizeof path, "%s/%s", parent, e->d_name) < sizeof path)
+            (void)!fab_dir_remove(path, NULL);
+    }
+    closedir(dir);
+}
+
+enum fab_rc fab_unpack_folder(const char *home, char out[FAB_UNPACK_PATH_MAX], struct fab_err *err)
+{
+    static unsigned counter;
+    if ((size_t)snprintf(out, FAB_UNPACK_PATH_MAX, "%s/tmp", home) >= FAB_UNPACK_PATH_MAX - 64)
+        return fab_err_set(err, FAB_EINVAL, "the home's path is too long");
+    if (mkdir(out, 0700) != 0 && errno != EEXIST)
+        return fab_err_errno(err, errno, "cannot make %s", out);
+    remove_dead(out);
+    snprintf(out, FAB_UNPACK_PATH_MAX, "%s/tmp/image-%d-%u", home, (int)getpid(), counter++);
+    if (mkdir(out, 0700) != 0)
+        return fab_err_errno(err, errno, "cannot make %s", out);
+    return FAB_OK;
+}
+
+/* ---- paths ---- */
+
+int fab_unpack_open(int root, const char *path, uint64_t flags)
+{
+    struct open_how how = {.flags = flags | O_CLOEXEC,
+                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+}
+
+/* "./a//b/" to "a/b". False for names that are refused. "" is the folder itself. */
+static bool clean_path(const char *name, char out[PATH_MAX])
+{
+    size_t n = 0;
+    if (name[0] == '/')
+        return false;
+    while (*name) {
+        size_t part = strcspn(name, "/");
+        bool dot = part == 1 && name[0] == '.';
+        if (part == 2 && name[0] == '.' && name[1] == '.')
+            return false;
+        if (part && !dot) {
+            if (part > NAME_MAX || n + part + 2 > PATH_MAX)
+                return false;
+            if (n)
+                out[n++] = '/';
+            memcpy(out + n, name, part);
+            n += part;
+        }
+        name += part;
+        name += *name == '/';
+    }
+    out[n] = '\0';
+    return true;
+}
+
+/* Open the folder `path`, one part after the other, making what is missing with `make`: an entry
+ * may come before its folder's own. -1 with errno. */
+static int open_folder(const struct fab_unpack *u, char *path, bool make)
+{
+    int fd = fab_unpack_open(u->root, ".", O_RDONLY | O_DIRECTORY);
+    char *part = path;
+    while (fd >= 0 && *part) {
+        size_t n = strcspn(part, "/");
+        char kept = part[n];
+        part[n] = '\0';
+        int next = fab_unpack_open(u->root, path, O_RDONLY | O_DIRECTORY);
+        if (next < 0 && errno == ENOENT && make && mkdirat(fd, part, 0755) == 0)
+            next = fab_unpack_open(u->root, path, O_RDONLY | O_DIRECTORY);
+        int err = errno;
+        part[n] = kept;
+        close(fd);
+        errno = err;
+        fd = next;
+        part += n;
+        part += *part == '/';
+    }
+    return fd;
+}
+
+/* The folder that holds `path`, and in `*base` the last part. -1 with errno. */
+static int open_parent(const struct fab_unpack *u, char *path, const char **base, bool make)
+{
+    char *slash = strrchr(path, '/');
+    *base = slash ? slash + 1 : path;
+    if (!slash)
+        return fab_unpack_open(u->root, ".", O_RDONLY | O_DIRECTORY);
+    *slash = '\0';
+    int fd = open_folder(u, path, make);
+    *slash = '/';
+    return fd;
+}
+
+/* Take away whatever has the name. */
+static int clear(int at, const char *name)
+{
+    char path[64 + NAME_MAX];
+    if (unlinkat(at, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    snprintf(path, sizeof path, "/proc/self/fd/%d/%s", at, name);
+    return fab_dir_remove(path, NULL) == FAB_OK ? 0 : -1;
+}
+
+static int clear_all(int at)
+{
+    DIR *dir = fdopendir(dup(at));
+    int failed = 0;
+    if (!dir)
+        return -1;
+    rewinddir(dir);
+    for (struct dirent *e; !failed && (e = readdir(dir));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            failed = clear(at, e->d_name);
+    closedir(dir);
+    return failed;
+}
+
+/* ---- entries ---- */
+
+static enum fab_rc failed(const struct fab_unpack *u, const char *path, struct fab_err *err)
+{
+    return fab_err_errno(err, errno, "cannot unpack %s of %s", path, u->label);
+}
+
+static enum fab_rc refuse(const struct fab_unpack *u, const char *name, struct fab_err *err)
+{
+    return fab_err_set(err, FAB_EFORMAT, "%s has an entry that leads out of it: '%s'", u->label,
+                       name);
+}
+
+static enum fab_rc write_file(struct fab_unpack *u, struct archive *a, int at, const char *name,
+                              mode_t mode, const char *path, struct fab_err *err)
+{
+    int fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return failed(u, path, err);
+    enum fab_rc rc = FAB_OK;
+    const void *bytes;
+    size_t n;
+    la_int64_t offset;
+    int got;
+    while (rc == FAB_OK && (got = archive_read_data_block(a, &bytes, &n, &offset)) != ARCHIVE_EOF) {
+        if (got < ARCHIVE_WARN) {
+            rc = fab_err_set(err, FAB_EFORMAT, "%s is damaged at %s: %s", u->label, path,
+                             archive_error_string(a) ? archive_error_string(a) : "no reason given");
+        } else if (n > u->max_bytes) {
+            rc = fab_err_set(err, FAB_ELIMIT, "%s is larger than the free disk space allows",
+                             u->label);
+        } else if (u->cancel && atomic_load(u->cancel)) {
+            rc = fab_err_set(err, FAB_EINTERRUPTED, "interrupted");
+        } else if (pwrite(fd, bytes, n, (off_t)offset) != (ssize_t)n) {
+            rc = failed(u, path, err);
+        } else {
+            u->max_bytes -= n;
+            u->stats->bytes += n;
+        }
+    }
+    if (rc == FAB_OK && fchmod(fd, (mode & 0777) | 0400) != 0)
+        rc = failed(u, path, err);
+    close(fd);
+    u->stats->files++;
+    return rc;
+}
+
+static enum fab_rc make_folder(struct fab_unpack *u, int at, const char *name, mode_t mode,
+                               const char *path, struct fab_err *err)
+{
+    struct stat st;
+    bool there = fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    if (there && !S_ISDIR(st.st_mode) && unlinkat(at, name, 0) != 0)
+        return failed(u, path, err);
+    if ((!there || !S_ISDIR(st.st_mode)) && mkdirat(at, name, 0700) != 0)
+        return failed(u, path, err);
+    if (fchmodat(at, name, (mode & 0777) | 0700, 0) != 0)
+        return failed(u, path, err);
+    return FAB_OK;
+}
+
+static enum fab_rc make_link(struct fab_unpack *u, int at, const char *name, const char *target,
+                             const char *path, struct fab_err *err)
+{
+    char to[PATH_MAX];
+    const char *base;
+    if (!clean_path(target, to) || !*to)
+        return refuse(u, target, err);
+    int from = open_parent(u, to, &base, false);
+    if (from < 0)
+        return failed(u, path, err);
+    int bad = linkat(from, base, at, name, 0);
+    int kept = errno;
+    close(from);
+    errno = kept;
+    return bad ? failed(u, path, err) : FAB_OK;
+}
+
+static enum fab_rc add_entry(struct fab_unpack *u, struct archive *a, struct archive_entry *e,
+                             char *path, struct fab_err *err)
+{
+    const char *name, *link = archive_entry_hardlink(e), *target = archive_entry_symlink(e);
+    mode_t mode = archive_entry_perm(e);
+    unsigned type = archive_entry_filetype(e);
+    bool special = !link && type != AE_IFREG && type != AE_IFDIR && type != AE_IFLNK;
+    if (special) {
+        u->stats->skipped++;
+        return FAB_OK;
+    }
+    int at = open_parent(u, path, &name, true);
+    if (at < 0)
+        return failed(u, path, err);
+    enum fab_rc rc = FAB_OK;
+    bool folder = !link && type == AE_IFDIR;
+    /* A hard link to itself would be cleared before it is read. */
+    if (!folder && clear(at, name) != 0)
+        rc = failed(u, path, err);
+    else if (link)
+        rc = make_link(u, at, name, link, path, err);
+    else if (folder)
+        rc = make_folder(u, at, name, mode, path, err);
+    else if (type == AE_IFREG)
+        rc = write_file(u, a, at, name, mode, path, err);
+    else if (!target || symlinkat(target, at, name) != 0)
+        rc = failed(u, path, err);
+    close(at);
+    return rc;
+}
+
+static enum fab_rc take_away(struct fab_unpack *u, char *path, struct fab_err *err)
+{
+    const char *name;
+    int at = open_parent(u, path, &name, false);
+    if (at < 0)
+        return errno == ENOENT || errno == ENOTDIR ? FAB_OK : failed(u, path, err);
+    int bad = 0;
+    const char *gone = name + strlen(WHITEOUT);
+    if (strcmp(name, OPAQUE) == 0)
+        bad = clear_all(at);
+    else if (!*gone || strcmp(gone, ".") == 0 || strcmp(gone, "..") == 0) {
+        close(at);
+        return refuse(u, name, err);
+    } else
+        bad = clear(at, gone);
+    enum fab_rc rc = bad ? failed(u, path, err) : FAB_OK;
+    close(at);
+    return rc;
+}
+
+static bool is_whiteout(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    return strncmp(name, WHITEOUT, strlen(WHITEOUT)) == 0;
+}
+
+/* Whiteouts mean the layers below, wherever they stand in this one: they have a pass of their own.
+ */
+static enum fab_rc one_pass(struct fab_unpack *u, int fd, bool whiteouts, struct fab_err *err)
+{
+    struct archive *a = archive_read_new();
+    struct archive_entry *e;
+    enum fab_rc rc = FAB_OK;
+    if (!a)
+        return fab_err_set(err, FAB_ENOMEM, "out of memory");
+    if (lseek(fd, 0, SEEK_SET) < 0 || archive_read_support_filter_all(a) < ARCHIVE_WARN ||
+        archive_read_support_format_tar(a) != ARCHIVE_OK ||
+        archive_read_support_format_empty(a) != ARCHIVE_OK ||
+        archive_read_open_fd(a, fd, READ_BLOCK) != ARCHIVE_OK) {
+        rc = fab_err_set(err, FAB_EFORMAT, "%s is not a tar archive: %s", u->label,
+                         archive_error_string(a) ? archive_error_string(a) : "cannot be read");
+        archive_read_free(a);
+        return rc;
+    }
+    for (size_t n = 0; rc == FAB_OK; n++) {
+        char path[PATH_MAX];
+        int got = archive_read_next_header(a, &e);
+        if (got == ARCHIVE_EOF)
+            break;
+        const char *name = got < ARCHIVE_WARN ? NULL : archive_entry_pathname(e);
+        if (!name)
+            rc = fab_err_set(err, FAB_EFORMAT, "%s is not a whole tar archive: %s", u->label,
+                             archive_error_string(a) ? archive_error_string(a) : "a bad name");
+        else if (n == ENTRIES_MAX)
+            rc = fab_err_set(err, FAB_ELIMIT, "%s has too many entries", u->label);
+        else if (!clean_path(name, path))
+            rc = refuse(u, name, err);
+        else if (!*path)
+            continue;
+        else if (u->layer && is_whiteout(path))
+            rc = whiteouts ? take_away(u, path, err) : FAB_OK;
+        else if (!whiteouts)
+            rc = add_entry(u, a, e, path, err);
+    }
+    archive_read_free(a);
+    return rc;
+}
+
+enum fab_rc fab_unpack_tar(struct fab_unpack *u, int fd, struct fab_err *err)
+{
+    if (u->layer)
+        FAB_TRY(one_pass(u, fd, true, err));
+    return one_pass(u, fd, false, err);
+}
