@@ -11,9 +11,6 @@
 #include <unistd.h>
 
 #define READ_BYTES (1u << 20)
-/* Roots that are leased between commit and pin. Of further ones a collection in that moment could
- * take blocks; that would be seen, and told as an incomplete root. */
-#define LEASES_MAX 256
 
 struct import {
     struct fab_store *store;
@@ -22,12 +19,12 @@ struct import {
     struct watch watch;
     struct fab_err *err;
     struct fab_ingest *ingest;
+    struct fab_ingest
+        *guard; /* never written to: its lease keeps what came from the commit to the pins */
     struct lane *lane;
     struct fab_car_reader *reader;
     const struct fab_cid *roots; /* the reader's */
     size_t root_count;
-    struct fab_lease *leases[LEASES_MAX];
-    size_t lease_count;
     struct fab_car_stats stats;
 
     pthread_mutex_t mutex;
@@ -97,20 +94,6 @@ static enum fab_rc take_block(struct import *im, const struct fab_car_event *eve
     return FAB_OK;
 }
 
-static enum fab_rc take_roots(struct import *im, const struct fab_car_event *event)
-{
-    im->roots = event->roots;
-    im->root_count = im->stats.roots = event->root_count;
-    if (im->options->no_pin)
-        return FAB_OK;
-    while (im->lease_count < im->root_count && im->lease_count < LEASES_MAX) {
-        FAB_TRY(fab_lease_root(im->store, im->ws, &im->roots[im->lease_count],
-                               &im->leases[im->lease_count], im->err));
-        im->lease_count++;
-    }
-    return FAB_OK;
-}
-
 static enum fab_rc feed(struct import *im, struct fab_slice input)
 {
     for (;;) {
@@ -118,7 +101,12 @@ static enum fab_rc feed(struct import *im, struct fab_slice input)
         FAB_TRY(fab_car_reader_next(im->reader, &input, &event, im->err));
         if (event.kind == FAB_CAR_MORE)
             return FAB_OK;
-        FAB_TRY(event.kind == FAB_CAR_BLOCK ? take_block(im, &event) : take_roots(im, &event));
+        if (event.kind == FAB_CAR_BLOCK) {
+            FAB_TRY(take_block(im, &event));
+        } else {
+            im->roots = event.roots;
+            im->root_count = im->stats.roots = event.root_count;
+        }
     }
 }
 
@@ -151,6 +139,7 @@ static enum fab_rc read_all(struct import *im, int fd, uint8_t *buffer)
 static enum fab_rc import_open(struct import *im)
 {
     FAB_TRY(fab_car_reader_new(&im->reader));
+    FAB_TRY(fab_ingest_open(im->store, im->ws, &im->guard, im->err));
     FAB_TRY(fab_ingest_open(im->store, im->ws, &im->ingest, im->err));
     return lane_new(im->ingest, FAB_BLOCK_MAX, &im->lane);
 }
@@ -229,8 +218,7 @@ enum fab_rc fab_car_import(struct fab_store *store, uint32_t ws, int fd,
     }
     fab_ingest_abort(im.ingest);
     lane_free(im.lane);
-    for (size_t i = 0; i < im.lease_count; i++)
-        fab_lease_release(im.leases[i]);
+    fab_ingest_abort(im.guard);
     fab_car_reader_free(im.reader);
     pthread_mutex_destroy(&im.mutex);
     return rc;

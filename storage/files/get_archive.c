@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define PATH_BYTES_MAX (64u << 10) /* of one entry */
+#define PAD_MAX        (64u << 20) /* bytes of an unfinished entry that closing may fill up */
 
 /* The names of one directory, by keyed hash: an archive has no file system to say that a name comes
  * twice. */
@@ -30,7 +31,8 @@ struct tar {
     unsigned depth;
     uint64_t max_bytes;
     uint8_t key[crypto_shorthash_KEYBYTES];
-    enum fab_rc out_rc; /* of the last write */
+    enum fab_rc out_rc; /* of the first failed write; later ones go nowhere */
+    uint64_t left;      /* bytes that the current entry still lacks */
     struct fab_get_stats stats;
     struct fab_err *err;
 };
@@ -83,14 +85,14 @@ static enum fab_rc seen_add(struct seen *seen, const struct tar *tar, struct fab
     return FAB_OK;
 }
 
+/* Never fails: libarchive does not free all of itself after a failed write. */
 static la_ssize_t on_write(struct archive *archive, void *arg, const void *bytes, size_t n)
 {
     struct tar *tar = arg;
-    tar->out_rc = out_write(&tar->out, fab_slice(bytes, n));
+    (void)archive;
     if (tar->out_rc == FAB_OK)
-        return (la_ssize_t)n;
-    archive_set_error(archive, tar->out.error, "write");
-    return -1;
+        tar->out_rc = out_write(&tar->out, fab_slice(bytes, n));
+    return (la_ssize_t)n;
 }
 
 static enum fab_rc archive_fault(struct tar *tar)
@@ -119,7 +121,8 @@ static enum fab_rc header_add(struct tar *tar, mode_t type, uint64_t size)
         archive_entry_copy_symlink(entry, tar->info.target);
     int result = archive_write_header(tar->archive, entry);
     archive_entry_free(entry);
-    return result < ARCHIVE_WARN ? archive_fault(tar) : FAB_OK;
+    tar->left = size;
+    return result < ARCHIVE_WARN ? archive_fault(tar) : tar->out_rc;
 }
 
 static enum fab_rc on_data(void *arg, uint64_t offset, struct fab_slice data)
@@ -132,7 +135,9 @@ static enum fab_rc on_data(void *arg, uint64_t offset, struct fab_slice data)
             return archive_fault(tar);
         data = fab_slice(data.p + n, data.n - (size_t)n);
         tar->watch.now.bytes += (uint64_t)n;
+        tar->left -= (uint64_t)n;
     }
+    FAB_TRY(tar->out_rc);
     source_breathe(&tar->source);
     return watch_tick(&tar->watch);
 }
@@ -243,10 +248,24 @@ static enum fab_rc archive_all(struct tar *tar, const struct fab_cid *cid, struc
     FAB_TRY(path_set(tar, 0, name, false));
     FAB_TRY(archive_open(tar));
     FAB_TRY(entry_add(tar, cid));
-    if (archive_write_close(tar->archive) != ARCHIVE_OK)
+    if (archive_write_close(tar->archive) != ARCHIVE_OK || tar->out_rc != FAB_OK)
         return archive_fault(tar);
     source_rest(&tar->source);
     return out_flush(&tar->out);
+}
+
+/* Closing fills the unfinished entry up and writes the end marks: after a failure they go nowhere.
+ * An entry that lacks too much is given up instead, which costs the few bytes that libarchive then
+ * leaks. */
+static void archive_close(struct tar *tar, enum fab_rc rc)
+{
+    if (!tar->archive)
+        return;
+    if (rc != FAB_OK && tar->out_rc == FAB_OK)
+        tar->out_rc = rc;
+    if (tar->left > PAD_MAX)
+        archive_write_fail(tar->archive);
+    archive_write_free(tar->archive);
 }
 
 enum fab_rc fab_get_archive(struct fab_store *store, uint32_t ws, const struct fab_cid *cid,
@@ -279,11 +298,7 @@ enum fab_rc fab_get_archive(struct fab_store *store, uint32_t ws, const struct f
     } else {
         source_err(&tar.source, rc, tar.path.len ? (const char *)tar.path.data : name, tar.err);
     }
-    if (tar.archive) {
-        if (rc != FAB_OK)
-            archive_write_fail(tar.archive); /* no end marks */
-        archive_write_free(tar.archive);
-    }
+    archive_close(&tar, rc);
     source_rest(&tar.source);
     out_fini(&tar.out);
     fab_buf_fini(&tar.path);

@@ -159,6 +159,9 @@ enum fab_rc get_entry(struct get_job *job, struct get_node *dir, const char *nam
     enum fab_rc rc = fab_node_stat(&table, cid, &job->info);
     if (rc != FAB_OK)
         return get_fail_source(job, rc, &job->source, dir, name);
+    if (!dir->parent) /* the root; a directory's total is a claim, good enough to watch */
+        job->watch.now.total_bytes =
+            job->info.links && job->info.kind != FAB_NODE_FILE ? job->info.tsize : job->info.size;
     switch (job->info.kind) {
     case FAB_NODE_RAW:
         return get_queue(job, &item, name);

@@ -115,6 +115,19 @@ static enum fab_rc commit(struct put_job *job, size_t n)
     return rc;
 }
 
+/* How much there is to read, when the arguments alone tell. */
+static uint64_t total_bytes(const char *const *paths, size_t n)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct stat st;
+        if (lstat(paths[i], &st) != 0 || !S_ISREG(st.st_mode))
+            return 0;
+        total += (uint64_t)st.st_size;
+    }
+    return total;
+}
+
 /* One message for every failure: ours, the ingest's, or the code's text. */
 static enum fab_rc job_fail(struct put_job *job, enum fab_rc rc, const char *label)
 {
@@ -140,7 +153,7 @@ static void job_fini(struct put_job *job)
     free(job->results);
 }
 
-/* `fd` is used for the argument "-", or for all if it is not 0. */
+/* `fd` is read for the argument "-", and with `only_fd` for the one argument there is. */
 static enum fab_rc put(struct fab_store *store, uint32_t ws, const char *const *paths, size_t n,
                        int fd, bool only_fd, const struct fab_put_options *options,
                        void (*result)(void *arg, const struct fab_put_result *result), void *arg,
@@ -154,6 +167,7 @@ static enum fab_rc put(struct fab_store *store, uint32_t ws, const char *const *
     err->rc = FAB_OK;
     err->msg[0] = '\0';
     enum fab_rc rc = job_init(&job, store, ws, n, options ? options : &defaults, err);
+    job.watch.now.total_bytes = only_fd ? 0 : total_bytes(paths, n);
     for (size_t i = 0; rc == FAB_OK && i < n; i++) {
         job.results[i].path = paths[i];
         if (only_fd || strcmp(paths[i], "-") == 0)

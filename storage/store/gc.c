@@ -269,7 +269,7 @@ static enum fab_rc sweep_txn(struct candidates *c, size_t *at, bool *behind)
         rc = found == FAB_OK ? store_block_delete(&change, mh, entry.size) : found;
         blocks++;
         bytes += entry.size;
-        if (i % 16 == 0 && store_now() - began > SWEEP_SECONDS) {
+        if (store_now() - began > SWEEP_SECONDS) {
             i++;
             break;
         }

@@ -41,7 +41,7 @@ for round in $(seq 1 "$kills"); do
         ;;
     esac
     victim=$!
-    sleep "0.0$(printf '%03d' $((RANDOM % 100)))"
+    sleep "0.$(printf '%03d' $((RANDOM % 120)))"
     kill -9 "$victim" 2>/dev/null || true
     wait "$victim" 2>/dev/null || true
     if [ -s "$work/out" ]; then

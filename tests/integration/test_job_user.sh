@@ -1,0 +1,46 @@
+# Jobs of an ordinary user: the same sandbox in a user namespace, and an honest word about limits.
+source "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/job_sandbox_checks.sh"
+if [[ $(id -u) == 0 ]]; then
+    chmod 755 "$WORK"
+    mkdir "$WORK/nobody"
+    cp "$FABRIC_BIN/fabric" "$WORK/nobody/"
+    chown -R 65534:65534 "$WORK/nobody"
+    export FABRIC_HOME=$WORK/nobody/home
+    cat >"$WORK/nobody/run" <<R
+#!/bin/bash
+cd "$WORK"
+exec setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=$WORK/nobody $WORK/nobody/fabric "\$@"
+R
+    chmod 755 "$WORK/nobody/run"
+    FABRIC=$WORK/nobody/run
+else
+    FABRIC=$FABRIC_BIN/fabric
+fi
+run()
+{
+    "$FABRIC" job run --no-cache -- "$@"
+}
+run_in()
+{
+    local input=$1
+    shift
+    "$FABRIC" job run --no-cache --input "$input" -- "$@"
+}
+
+ok "$FABRIC" job run -- sh -c 'echo works; echo kept >f'
+eq works "$(cat .out)"
+if ! grep -q cgroup2.*rw /proc/mounts || true; then
+    grep -q 'cannot enforce the default limit on memory' .err || fail "no word about limits"
+    eq 1 "$(grep -c 'cannot enforce' .err)" "said once"
+fi
+cid=$(sed -n 's/^result //p' .err)
+eq kept "$("$FABRIC" cat "$cid/f")"
+exits 125 "$FABRIC" job run --memory 64M -- true
+grep -q 'cannot enforce --memory' .err || fail "a limit that was asked for"
+exits 125 "$FABRIC" job run --cpu 1 -- true
+exits 124 "$FABRIC" job run --timeout 1s -- sh -c '(setsid sleep 50 &); sleep 50'
+exits 137 "$FABRIC" job run --disk 10M -- sh -c 'i=0; while :; do head -c 1M /dev/zero >f$i; i=$((i+1)); sleep 0.05; done'
+eq memory "$("$FABRIC" job run --json --no-cache -- true | jq -r .unenforced)"
+sandbox_checks
+echo ok
