@@ -122,7 +122,7 @@ static enum fab_rc read_all(struct import *im, int fd, uint8_t *buffer)
         struct pollfd ready = {.fd = fd, .events = POLLIN};
         FAB_TRY(watch_tick(&im->watch));
         FAB_TRY(import_failed(im));
-        if (!regular && poll(&ready, 1, 100) == 0)
+        if (!regular && poll(&ready, 1, 100) <= 0) /* nothing yet, or a signal */
             continue;
         ssize_t n = read(fd, buffer, READ_BYTES);
         if (n < 0 && (errno == EINTR || errno == EAGAIN))

@@ -1,6 +1,7 @@
 #include "storage/files/out.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 enum fab_rc out_init(struct out *out, int fd, struct source *source, struct watch *watch)
 {
     *out = (struct out){.fd = fd, .source = source, .watch = watch};
+    (void)fcntl(fd, F_SETPIPE_SZ, OUT_BYTES); /* a wish, and only pipes have it */
     out->buffer = malloc(OUT_BYTES + OUT_PIECE_MAX);
     return out->buffer ? FAB_OK : FAB_ENOMEM;
 }

@@ -78,13 +78,7 @@ static enum fab_rc log_block(struct fab_ingest *in, struct fab_slice mh)
 
 static int log_open(struct fab_store *store)
 {
-    int fd = openat(store->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        return fd;
-    fd = openat(store->dirfd, "ingest.log", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd >= 0)
-        unlinkat(store->dirfd, "ingest.log", 0);
-    return fd;
+    return openat(store->dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 }
 
 /* ---- the writer thread ---- */

@@ -63,28 +63,23 @@ enum fab_rc store_lease_take(struct fab_store *store, const struct lease_info *i
         return fab_err_set(err, FAB_ENOMEM, "out of memory");
     lease->store = store;
     lease->fd = -1;
-    char hidden[40];
     uint8_t bytes[LEASE_BYTES_MAX];
     size_t n = encode(info, bytes);
     if (getrandom(&lease->id, sizeof lease->id, 0) != (ssize_t)sizeof lease->id)
         goto failed;
     snprintf(lease->name, sizeof lease->name, "leases/%016" PRIx64, lease->id);
-    snprintf(hidden, sizeof hidden, "leases/.%016" PRIx64, lease->id);
-    lease->fd = openat(store->dirfd, hidden, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    lease->fd = openat(store->dirfd, "leases", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (lease->fd < 0)
         goto failed;
+    char self[32]; /* linkat(2): how an unnamed file gets its name without privileges */
+    snprintf(self, sizeof self, "/proc/self/fd/%d", lease->fd);
     if (flock(lease->fd, LOCK_EX | LOCK_NB) != 0 || write(lease->fd, bytes, n) != (ssize_t)n ||
-        renameat(store->dirfd, hidden, store->dirfd, lease->name) != 0) {
-        int saved = errno;
-        unlinkat(store->dirfd, hidden, 0);
-        errno = saved;
+        linkat(AT_FDCWD, self, store->dirfd, lease->name, AT_SYMLINK_FOLLOW) != 0)
         goto failed;
-    }
     *out = lease;
     return FAB_OK;
-failed:
-    fab_err_errno(err, errno, "store %s: cannot take a lease", store->dir);
-    enum fab_rc rc = fab_rc_errno(errno);
+failed:;
+    enum fab_rc rc = fab_err_errno(err, errno, "store %s: cannot take a lease", store->dir);
     if (lease->fd >= 0)
         close(lease->fd);
     free(lease);

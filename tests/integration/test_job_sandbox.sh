@@ -1,6 +1,7 @@
 # What a job cannot do, tried as root.
-source "$(dirname "$0")/lib.sh"
-source "$(dirname "$0")/job_sandbox_checks.sh"
+HERE=$(cd "$(dirname "$0")" && pwd)
+source "$HERE/lib.sh"
+source "$HERE/job_sandbox_checks.sh" || exit 1
 [[ $(id -u) == 0 ]] || { echo "needs root"; exit 0; }
 FABRIC=$FABRIC_BIN/fabric
 run()

@@ -7,6 +7,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <pthread.h>
 
 static enum fab_rc get(struct fixture *f, const struct fab_cid *cid, const char *dest, bool force)
 {
@@ -405,6 +406,49 @@ static void cancelled(void **state)
     assert_clean(2);
 }
 
+struct later {
+    unsigned microseconds;
+    atomic_bool cancel;
+};
+
+static void *cancel_later(void *arg)
+{
+    struct later *later = arg;
+    usleep(later->microseconds);
+    atomic_store(&later->cancel, true);
+    return NULL;
+}
+
+static void cancelled_at_any_moment(void **state)
+{
+    struct fixture *f = *state;
+    char path[64];
+    mkdir("d", 0755);
+    write_random("d/large", 1, 20000000);
+    for (unsigned i = 0; i < 1000; i++) {
+        snprintf(path, sizeof path, "d/f%u", i);
+        write_file(path, path, strlen(path));
+    }
+    struct fab_cid cid = put_path_of(f, "d", NULL);
+    unsigned stopped = 0;
+    for (unsigned i = 0; i < 25; i++) {
+        struct later later = {.microseconds = i * 300, .cancel = i == 0};
+        pthread_t thread;
+        struct fab_get_options options = {.dest = "out", .watch.cancel = &later.cancel};
+        assert_int_equal(pthread_create(&thread, NULL, cancel_later, &later), 0);
+        enum fab_rc rc = fab_get(f->store, f->ws, &cid, &options, NULL, &f->err);
+        pthread_join(thread, NULL);
+        if (rc == FAB_OK) {
+            assert_ok(f, tree_remove(AT_FDCWD, "out"));
+            continue;
+        }
+        assert_rc(f, rc, FAB_EINTERRUPTED);
+        assert_clean(2);
+        stopped++;
+    }
+    assert_true(stopped > 0);
+}
+
 static void other_workspace(void **state)
 {
     struct fixture *f = *state;
@@ -493,10 +537,15 @@ static void archives(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(round_trips), TEST(sharded),         TEST(metadata),         TEST(destination),
-        TEST(holes_stay),  TEST(hostile_names),   TEST(names_twice),      TEST(missing_blocks),
-        TEST(malformed),   TEST(endless_file),    TEST(deep_directories), TEST(rotten),
-        TEST(cancelled),   TEST(other_workspace), TEST(cat_ranges),       TEST(archives),
+        TEST(round_trips),      TEST(sharded),
+        TEST(metadata),         TEST(destination),
+        TEST(holes_stay),       TEST(hostile_names),
+        TEST(names_twice),      TEST(missing_blocks),
+        TEST(malformed),        TEST(endless_file),
+        TEST(deep_directories), TEST(rotten),
+        TEST(cancelled),        TEST(cancelled_at_any_moment),
+        TEST(other_workspace),  TEST(cat_ranges),
+        TEST(archives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

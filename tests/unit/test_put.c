@@ -411,6 +411,48 @@ static void quota(void **state)
     put_path_of(f, "file", NULL);
 }
 
+struct later {
+    unsigned microseconds;
+    atomic_bool cancel;
+};
+
+static void *cancel_later(void *arg)
+{
+    struct later *later = arg;
+    usleep(later->microseconds);
+    atomic_store(&later->cancel, true);
+    return NULL;
+}
+
+/* Whenever the user stops it, a put ends soon and leaves nothing. */
+static void cancelled_at_any_moment(void **state)
+{
+    struct fixture *f = *state;
+    char path[64];
+    mkdir("d", 0755);
+    write_random("d/large", 1, 20000000);
+    for (unsigned i = 0; i < 1000; i++) {
+        snprintf(path, sizeof path, "d/f%u", i);
+        write_file(path, path, strlen(path));
+    }
+    unsigned stopped = 0;
+    for (unsigned i = 0; i < 25; i++) {
+        struct later later = {.microseconds = i * 1500, .cancel = i == 0};
+        pthread_t thread;
+        const char *d = "d";
+        struct fab_put_options options = {.watch.cancel = &later.cancel, .no_pin = true};
+        assert_int_equal(pthread_create(&thread, NULL, cancel_later, &later), 0);
+        enum fab_rc rc = fab_put(f->store, f->ws, &d, 1, &options, NULL, NULL, &f->err);
+        pthread_join(thread, NULL);
+        if (rc == FAB_OK)
+            break;
+        assert_rc(f, rc, FAB_EINTERRUPTED);
+        assert_store_empty(f);
+        stopped++;
+    }
+    assert_true(stopped > 0);
+}
+
 static void watched_bytes(void *arg, const struct fab_progress *now)
 {
     *(struct fab_progress *)arg = *now;
@@ -448,6 +490,7 @@ int main(void)
         TEST(changes),
         TEST(quota),
         TEST(progress),
+        TEST(cancelled_at_any_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
