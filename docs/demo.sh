@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is needed, builds, and runs the main job on real input: 7,458 drawings (180 MB) of Debian's package
+# Installs what is needed, builds, and runs the main job on real input: 7,458 drawings (165 MiB) of Debian's package
 # openclipart-svg. Prints each command before it runs it. The home of this fabric is $FABRIC_HOME, or one in build/.
 # shellcheck disable=SC2016 # the commands are printed as typed
 set -euo pipefail

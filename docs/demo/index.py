@@ -43,7 +43,7 @@ set output '{out}'
 set title 'Most used colours: in how many drawings'
 set style fill solid border -1
 set boxwidth 0.9
-set xtics rotate by -90
+set xtics rotate by 90 right
 set grid ytics
 set yrange [0:*]
 $colours << END

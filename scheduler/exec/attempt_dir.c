@@ -7,15 +7,32 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 void fab_attempt_cgroup(const char *id, char out[FAB_ATTEMPT_ID_MAX + 16])
 {
     snprintf(out, FAB_ATTEMPT_ID_MAX + 16, "/fabric-%s", id);
+}
+
+void fab_attempt_pidfile(const char *path, const char *id, char out[PATH_MAX])
+{
+    const char *folders[] = {getenv("XDG_RUNTIME_DIR"), "/run", "/dev/shm"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        struct statfs fs;
+        if (folders[i] && folders[i][0] == '/' && statfs(folders[i], &fs) == 0 &&
+            fs.f_type == TMPFS_MAGIC && access(folders[i], W_OK | X_OK) == 0 &&
+            snprintf(out, PATH_MAX, "%s/fabric-%s.pid", folders[i], id) < PATH_MAX)
+            return;
+    }
+    if (snprintf(out, PATH_MAX, "%s/pid", path) >= PATH_MAX)
+        out[0] = '\0';
 }
 
 static int open_lock(const char *path, int operation)
@@ -129,6 +146,9 @@ static void end_container(const char *path, const char *id)
     fab_host_probe(&host);
     if (fab_runtime_find(&host, &runtime, NULL) != FAB_OK)
         return;
+    char pidfile[PATH_MAX];
+    fab_attempt_pidfile(path, id, pidfile);
+    unlink(pidfile);
     snprintf(root, sizeof root, "--root=%s/state", path);
     const char *argv[] = {runtime.oci, root, "delete", "--force", id, NULL};
     const char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};

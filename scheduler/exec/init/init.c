@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +47,8 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &all, &old);
     sigemptyset(&old);
 
+    /* The command must not trace, and so stop, the process that reaps it; its own exec undoes this. */
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     pid_t child = fork();
     if (child < 0) {
         say(argv[1], strerror(errno));

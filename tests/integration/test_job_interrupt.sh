@@ -1,0 +1,76 @@
+# Jobs that are interrupted, killed or run beside each other leave nothing behind.
+source "$(dirname "$0")/lib.sh"
+
+traces()
+{
+    ls "$FABRIC_HOME/jobs"
+    ls -d /sys/fs/cgroup/*/fabric-* /sys/fs/cgroup/fabric-* 2>/dev/null
+    grep "$FABRIC_HOME/jobs" /proc/mounts
+    pgrep -af "sleep 4[0-9]7654"
+    ls /dev/shm/fabric-* /run/fabric-*.pid 2>/dev/null
+}
+running()
+{
+    for _ in $(seq 100); do
+        pgrep -f "sleep $1" >/dev/null && [[ -n $(ls "$FABRIC_HOME/jobs" 2>/dev/null) ]] && sleep 0.2 && return
+        sleep 0.1
+    done
+    fail "the job does not run"
+}
+
+ok fabric job run -- true
+for signal in INT TERM; do
+    # A shell's background job ignores SIGINT; python gives it back.
+    python3 -c '
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])' "$FABRIC_BIN/fabric" job run -- sh -c '(setsid sleep 417654 &); sleep 417654' 2>err.$signal &
+    pid=$!
+    running 417654
+    kill -$signal $pid
+    wait $pid
+    eq 130 $? "the exit code after SIG$signal"
+    eq '' "$(traces)" "traces after SIG$signal"
+done
+eq cancelled "$(fabric job ls --json | jq -r '.[0].state')"
+
+# kill -9 of fabric: the next command ends what it left.
+fabric job run -- sleep 427654 2>/dev/null &
+pid=$!
+running 427654
+eq running "$(fabric job ls --json | jq -r '.[0].state')"
+kill -9 $pid
+wait $pid 2>/dev/null
+pgrep -f 'sleep 42765[4]' >/dev/null || fail "the test shows nothing: the job has ended by itself"
+ok fabric job ls
+eq '' "$(traces)" "traces after SIGKILL"
+
+# The job's time limit holds without its fabric.
+fabric job run --timeout 2s -- sleep 437654 2>/dev/null &
+pid=$!
+running 437654
+kill -9 $pid
+wait $pid 2>/dev/null
+sleep 6
+pgrep -f 'sleep 43765[4]' >/dev/null && fail "the time limit died with fabric"
+ok fabric job ls
+eq '' "$(traces)" "traces"
+
+# job logs -f of a running job ends with it.
+fabric job run -- sh -c 'echo one; sleep 2; echo two' >/dev/null 2>&1 &
+pid=$!
+for _ in $(seq 50); do id=$(fabric job ls --json | jq -r '.[] | select(.state == "running").id'); [[ -n $id ]] && break; sleep 0.1; done
+eq 'one two' "$(fabric job logs -f "$id" | tr '\n' ' ' | sed 's/ $//')" "job logs -f"
+wait $pid
+
+# Many at once, sharing an input that none has unpacked yet.
+mkdir shared && for i in $(seq 50); do echo $i >shared/$i; done
+for i in $(seq 8); do
+    fabric job run -q --input s=shared --env N=$i -- sh -c 'cat /in/s/* | wc -l; echo $N >n; cat /in/s/* >all' >out.$i 2>err.$i &
+done
+wait
+for i in $(seq 8); do
+    eq $i "$(fabric cat "$(cat out.$i)/n")" "job $i of several"
+done
+eq '' "$(traces)" "traces of many"
+echo ok
