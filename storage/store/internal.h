@@ -19,7 +19,7 @@
 
 #define STORE_FORMAT     1u
 #define STORE_KEY_MAX    511
-#define STORE_BATCH_MAX  (40u << 20)  /* bytes of blocks in one write transaction of an ingest */
+#define STORE_BATCH_MAX  (32u << 20)  /* bytes of blocks in one write transaction of an ingest */
 #define STORE_HEADROOM   (256u << 20) /* free map bytes demanded when a write transaction begins */
 #define STORE_HIGH_WATER 90u          /* percent of a quota, unless configured */
 
