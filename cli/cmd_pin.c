@@ -121,25 +121,13 @@ static enum fab_rc remove_one(struct fab_cli *cli, const char *text, struct fab_
         return fab_err_set(err, rc, "%s is not pinned in workspace %s; see `fabric pin ls`", name,
                            cli->ws.name);
     FAB_TRY(rc);
-    if (cli->json) {
-        json_t *object = json_object();
-        fab_json_set_text(object, "cid", name);
-        fab_out_json_line(object);
-    } else {
-        fab_out("%s%s\n", cli->quiet ? "" : "unpinned ", name);
-    }
+    fab_target_done(cli, "unpinned", name);
     return FAB_OK;
 }
 
 static int run_rm(struct fab_cli *cli, const struct fab_args *args)
 {
-    struct fab_err err = {0};
-    if (fab_cli_open(cli, FAB_CLI_READ, &err) != FAB_OK)
-        return fab_cli_fail(cli, &err);
-    for (size_t i = 0; i < fab_args_count(args); i++)
-        if (remove_one(cli, fab_args_at(args, i), &err) != FAB_OK)
-            return fab_target_fail(cli, &err);
-    return FAB_EXIT_OK;
+    return fab_target_each(cli, args, remove_one);
 }
 
 static const char *const rm_description[] = {

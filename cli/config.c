@@ -31,7 +31,7 @@ uint64_t fab_config_quota(const struct fab_config *config, const char *workspace
 static _Thread_local struct fab_err *complaint;
 static _Thread_local const char *complaint_path;
 
-static void complain(cfg_t *cfg, const char *fmt, va_list ap)
+FAB_PRINTF(2, 0) static void complain(cfg_t *cfg, const char *fmt, va_list ap)
 {
     char text[512];
     vsnprintf(text, sizeof text, fmt, ap);

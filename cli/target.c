@@ -2,6 +2,7 @@
 
 #include "cli/output.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -101,4 +102,27 @@ enum fab_rc fab_target_stat(const struct fab_target *target, struct fab_node_inf
 int fab_target_fail(struct fab_cli *cli, const struct fab_err *err)
 {
     return err->rc == FAB_EINVAL ? fab_cli_usage(cli, "%s", err->msg) : fab_cli_fail(cli, err);
+}
+
+int fab_target_each(struct fab_cli *cli, const struct fab_args *args,
+                    enum fab_rc (*one)(struct fab_cli *cli, const char *text, struct fab_err *err))
+{
+    struct fab_err err = {0};
+    if (fab_cli_open(cli, FAB_CLI_READ, &err) != FAB_OK)
+        return fab_cli_fail(cli, &err);
+    for (size_t i = 0; i < fab_args_count(args); i++)
+        if (one(cli, fab_args_at(args, i), &err) != FAB_OK)
+            return fab_target_fail(cli, &err);
+    return FAB_EXIT_OK;
+}
+
+void fab_target_done(struct fab_cli *cli, const char *verb, const char *cid)
+{
+    if (cli->json) {
+        json_t *object = json_object();
+        fab_json_set_text(object, "cid", cid);
+        fab_out_json_line(object);
+    } else {
+        fab_out("%s%s%s\n", cli->quiet ? "" : verb, cli->quiet ? "" : " ", cid);
+    }
 }

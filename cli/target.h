@@ -3,6 +3,7 @@
 #ifndef FAB_CLI_TARGET_H
 #define FAB_CLI_TARGET_H
 
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "storage/dag/resolve.h"
 
@@ -37,5 +38,13 @@ FAB_MUST enum fab_rc fab_target_stat(const struct fab_target *target, struct fab
 
 /* The exit code for a failure: 2 for a malformed argument (rc FAB_EINVAL), else as fab_cli_fail. */
 int fab_target_fail(struct fab_cli *cli, const struct fab_err *err);
+
+/* Open the store and call `one` for each argument; the first failure is reported and ends. Gives
+ * the exit code. */
+int fab_target_each(struct fab_cli *cli, const struct fab_args *args,
+                    enum fab_rc (*one)(struct fab_cli *cli, const char *text, struct fab_err *err));
+
+/* The result line of a command that did `verb` to a CID. */
+void fab_target_done(struct fab_cli *cli, const char *verb, const char *cid);
 
 #endif

@@ -36,8 +36,9 @@ void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id
 /* "/fabric-ID". */
 void fab_attempt_cgroup(const char *id, char out[FAB_ATTEMPT_ID_MAX + 16]);
 
-/* Where the runtime writes the job's process id: in memory where there is such a folder, because it does
- * so synchronously, which on a busy disk takes longer than all the rest. Removed once it is read. */
+/* Where the runtime writes the job's process id: in memory where there is such a folder, because it
+ * does so synchronously, which on a busy disk takes longer than all the rest. Removed once it is
+ * read. */
 void fab_attempt_pidfile(const char *path, const char *id, char out[PATH_MAX]);
 
 #endif

@@ -25,7 +25,7 @@ static DIR *open_dir(int at, const char *name, bool unlock)
         struct stat st;
         if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
             (st.st_mode & 0700) != 0700)
-            (void)!fchmodat(at, name, 0700, 0);
+            (void)!fchmodat(at, name, (st.st_mode & 07777) | 0700, 0);
         if (fd < 0)
             fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }
@@ -186,4 +186,32 @@ enum fab_rc fab_dir_seal(const char *path, unsigned owner, struct fab_err *err)
     if (seal_one(AT_FDCWD, path, &st, owner) != 0)
         return fab_err_errno(err, errno, "cannot make %s read-only", path);
     return FAB_OK;
+}
+
+/* ---- opening up ---- */
+
+static enum fab_rc readable_below(int at, const char *name, unsigned depth)
+{
+    if (depth > FAB_DIR_DEPTH_MAX)
+        return FAB_ELIMIT;
+    DIR *dir = open_dir(at, name, true);
+    if (!dir)
+        return FAB_OK;
+    enum fab_rc rc = FAB_OK;
+    for (struct dirent *e; rc == FAB_OK && (e = readdir(dir));) {
+        struct stat st;
+        if (is_dot(e->d_name) || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (S_ISREG(st.st_mode) && !(st.st_mode & 0400))
+            (void)!fchmodat(dirfd(dir), e->d_name, (st.st_mode & 07777) | 0400, 0);
+        if (S_ISDIR(st.st_mode))
+            rc = readable_below(dirfd(dir), e->d_name, depth + 1);
+    }
+    closedir(dir);
+    return rc;
+}
+
+enum fab_rc fab_dir_readable(const char *path)
+{
+    return readable_below(AT_FDCWD, path, 0);
 }

@@ -1,5 +1,6 @@
 #include "scheduler/ledger/run_parts.h"
 
+#include "scheduler/exec/dirs.h"
 #include "storage/dag/dir_builder.h"
 #include "storage/files/get.h"
 #include "storage/files/pin_tree.h"
@@ -60,6 +61,9 @@ static enum fab_rc put_out(struct job_run *run, struct fab_ingest *ingest, struc
     snprintf(path, sizeof path, "%s/out", run->dir.path);
     if (is_empty(path) && put_empty(path, ingest, &run->job.out) == FAB_OK)
         return FAB_OK;
+    /* Root reads everything; another user must be able to read what his job locked. */
+    if (geteuid() != 0)
+        (void)!fab_dir_readable(path);
     struct fab_put_options options = {
         .no_pin = true, .hidden = true, .modes = true, .watch = {.cancel = r->cancel}};
     return fab_put(r->store, r->ws, paths, 1, &options, take_cid, &run->job.out, err);

@@ -261,20 +261,17 @@ static enum fab_rc add_entry(struct fab_unpack *u, struct archive *a, struct arc
 
 static enum fab_rc take_away(struct fab_unpack *u, char *path, struct fab_err *err)
 {
-    const char *name;
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *gone = name + strlen(WHITEOUT);
+    bool opaque = strcmp(name, OPAQUE) == 0;
+    if (!opaque && (!*gone || strcmp(gone, ".") == 0 || strcmp(gone, "..") == 0))
+        return refuse(u, name, err);
     int at = open_parent(u, path, &name, false);
     if (at < 0)
         return errno == ENOENT || errno == ENOTDIR ? FAB_OK : failed(u, path, err);
-    int bad = 0;
-    const char *gone = name + strlen(WHITEOUT);
-    if (strcmp(name, OPAQUE) == 0)
-        bad = clear_all(at);
-    else if (!*gone || strcmp(gone, ".") == 0 || strcmp(gone, "..") == 0) {
-        close(at);
-        return refuse(u, name, err);
-    } else
-        bad = clear(at, gone);
-    enum fab_rc rc = bad ? failed(u, path, err) : FAB_OK;
+    enum fab_rc rc = FAB_OK;
+    if (opaque ? clear_all(at) : clear(at, gone))
+        rc = failed(u, path, err);
     close(at);
     return rc;
 }

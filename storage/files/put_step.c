@@ -316,10 +316,11 @@ void put_drop(struct put_job *job)
         free(job->steps[job->head].name);
         job->head = (job->head + 1) % PUT_STEPS;
     }
+    /* Each takes itself out of the list, which the analyzer does not follow. */
     while (job->files)
-        put_file_free(job, job->files);
+        put_file_free(job, job->files); /* NOLINT(clang-analyzer-unix.Malloc) */
     while (job->dirs)
-        put_dir_free(job, job->dirs);
+        put_dir_free(job, job->dirs); /* NOLINT(clang-analyzer-unix.Malloc) */
     for (unsigned i = 0; i < 2; i++) {
         free(job->zero[i].bytes);
         fab_buf_fini(&job->zero[i].block);

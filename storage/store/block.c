@@ -18,6 +18,19 @@ void store_entry_parse(MDB_val value, struct store_entry *out)
                                 .size = (uint32_t)store_le_get(p + 16, 4)};
 }
 
+enum fab_rc store_entry_get(struct fab_store *store, MDB_txn *txn, uint32_t ws, struct fab_slice mh,
+                            struct store_entry *out)
+{
+    struct store_key key;
+    store_key_ws(&key, ws, mh);
+    MDB_val k = store_key_val(&key), value;
+    int rc = mdb_get(txn, store->dbi[DBI_SPACE], &k, &value);
+    if (rc)
+        return store_rc(rc);
+    store_entry_parse(value, out);
+    return FAB_OK;
+}
+
 static void entry_bytes(const struct store_entry *entry, uint8_t out[ENTRY_BYTES])
 {
     store_le_put(out, 8, entry->gen);

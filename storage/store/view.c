@@ -47,19 +47,6 @@ enum fab_rc fab_view_refresh(struct fab_view *view)
     return store_read_begin(view->store, &view->txn);
 }
 
-enum fab_rc store_entry_get(struct fab_store *store, MDB_txn *txn, uint32_t ws, struct fab_slice mh,
-                            struct store_entry *out)
-{
-    struct store_key key;
-    store_key_ws(&key, ws, mh);
-    MDB_val k = store_key_val(&key), value;
-    int rc = mdb_get(txn, store->dbi[DBI_SPACE], &k, &value);
-    if (rc)
-        return store_rc(rc);
-    store_entry_parse(value, out);
-    return FAB_OK;
-}
-
 enum fab_rc fab_view_size(struct fab_view *view, const struct fab_cid *cid, uint64_t *out)
 {
     struct store_entry entry;

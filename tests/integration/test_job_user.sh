@@ -41,5 +41,8 @@ exits 125 "$FABRIC" job run --cpu 1 -- true
 exits 124 "$FABRIC" job run --timeout 1s -- sh -c '(setsid sleep 50 &); sleep 50'
 exits 137 "$FABRIC" job run --disk 10M -- sh -c 'i=0; while :; do head -c 1M /dev/zero >f$i; i=$((i+1)); sleep 0.05; done'
 eq memory "$("$FABRIC" job run --json --no-cache -- true | jq -r .unenforced)"
+# What a job locks is kept all the same.
+cid=$("$FABRIC" job run -q --no-cache -- sh -c 'echo locked >f; chmod 0 f; mkdir d; echo deep >d/g; chmod 0 d')
+eq 'locked deep' "$("$FABRIC" cat "$cid/f") $("$FABRIC" cat "$cid/d/g")" "files without a mode"
 sandbox_checks
 echo ok

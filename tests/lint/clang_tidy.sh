@@ -20,5 +20,5 @@ fi
 
 build=${1:?a build directory}
 find storage fabric scheduler cli -name '*.c' -print0 |
-    xargs -0 -r -n 4 -P "$(nproc)" clang-tidy --quiet -p "$build" 2>/dev/null
+    xargs -0 -r -n 4 -P "$(nproc)" clang-tidy --quiet --config-file=.clang-tidy -p "$build" 2>/dev/null
 echo "clang-tidy: clean"

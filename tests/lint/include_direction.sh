@@ -19,7 +19,7 @@ check() {
                        [qr{^uv\.h$}, qr{^fabric/loop/}],
                        [qr{^(microhttpd\.h|wslay/)}, qr{^fabric/api/}],
                        [qr{^curl/}, qr{^storage/ipfs_http_client/}],
-                       [qr{^ucl\.h$}, qr{^cli/}],
+                       [qr{^confuse\.h$}, qr{^cli/}],
                        [qr{^archive(_entry)?\.h$}, qr{^(storage/files|scheduler/ledger)/}]);
             sub layer {
                 my ($path) = @_;

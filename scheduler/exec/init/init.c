@@ -47,7 +47,8 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &all, &old);
     sigemptyset(&old);
 
-    /* The command must not trace, and so stop, the process that reaps it; its own exec undoes this. */
+    /* The command must not trace, and so stop, the process that reaps it; its own exec undoes this.
+     */
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     pid_t child = fork();
     if (child < 0) {
