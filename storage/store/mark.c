@@ -45,7 +45,8 @@ struct store_mark {
 
     struct fab_cid *stack;
     size_t depth;
-    uint64_t spilled; /* CIDs in `todo` */
+    uint64_t spilled;    /* CIDs in `todo` */
+    enum fab_rc link_rc; /* how marking a link went, kept apart from how reading its block went */
 
     uint32_t epoch, dropped; /* dropped: 0 for none */
     uint64_t blocks, bytes, epoch_blocks, epoch_bytes;
@@ -312,9 +313,9 @@ static enum fab_rc see_link(void *arg, const struct fab_cid *link)
 {
     struct store_mark *mark = arg;
     bool fresh;
-    if (is_leaf(link->codec))
-        return mark_block(mark, fab_cid_mh(link), true, &fresh);
-    return push(mark, link);
+    mark->link_rc =
+        is_leaf(link->codec) ? mark_block(mark, fab_cid_mh(link), true, &fresh) : push(mark, link);
+    return mark->link_rc;
 }
 
 static enum fab_rc visit(struct store_mark *mark, const struct fab_cid *cid)
@@ -338,7 +339,11 @@ static enum fab_rc visit(struct store_mark *mark, const struct fab_cid *cid)
         data = store_slice(value);
     }
     enum fab_rc rc = fab_dag_links(cid->codec, data, see_link, mark);
-    return rc == FAB_EFORMAT || rc == FAB_EUNSUPPORTED ? FAB_OK : rc; /* unreadable: a leaf */
+    if (mark->link_rc != FAB_OK)
+        return mark
+            ->link_rc; /* ours, not the block's: marks that are not complete must not be used */
+    bool unreadable = rc == FAB_EFORMAT || rc == FAB_EUNSUPPORTED || rc == FAB_ELIMIT;
+    return unreadable ? FAB_OK : rc; /* then it is a leaf: nothing can be whole below it */
 }
 
 enum fab_rc store_mark_root(struct store_mark *mark, const struct fab_cid *root, bool direct)
