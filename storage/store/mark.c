@@ -331,17 +331,19 @@ static enum fab_rc visit(struct store_mark *mark, const struct fab_cid *cid)
     } else {
         MDB_val key = store_val(fab_cid_mh(cid)), value;
         struct store_entry entry;
-        if (store_entry_get(mark->store, mark->read, mark->ws, fab_cid_mh(cid), &entry) != FAB_OK)
-            return FAB_OK; /* missing: nothing below it can be known */
+        enum fab_rc there =
+            store_entry_get(mark->store, mark->read, mark->ws, fab_cid_mh(cid), &entry);
+        if (there != FAB_OK) /* missing: nothing below it can be known */
+            return there == FAB_ENOENT ? FAB_OK : there;
         int rc = mdb_get(mark->read, mark->store->dbi[DBI_BLOCKS], &key, &value);
         if (rc)
             return rc == MDB_NOTFOUND ? FAB_OK : store_rc(rc);
         data = store_slice(value);
     }
     enum fab_rc rc = fab_dag_links(cid->codec, data, see_link, mark);
+    /* Our own failure, not the block's: marks that are not complete must not be used. */
     if (mark->link_rc != FAB_OK)
-        return mark
-            ->link_rc; /* ours, not the block's: marks that are not complete must not be used */
+        return mark->link_rc;
     bool unreadable = rc == FAB_EFORMAT || rc == FAB_EUNSUPPORTED || rc == FAB_ELIMIT;
     return unreadable ? FAB_OK : rc; /* then it is a leaf: nothing can be whole below it */
 }
