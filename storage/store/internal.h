@@ -177,6 +177,13 @@ enum fab_rc store_lease_each(struct fab_store *store,
                              enum fab_rc (*fn)(void *arg, const struct lease_info *info),
                              void *arg);
 
+/* ---- starting the disk early (flusher.c) ---- */
+struct store_flusher;
+enum fab_rc store_flusher_new(struct fab_store *store, struct store_flusher **out);
+/* A commit begins, or has ended. NULL is allowed here and below. */
+void store_flusher_commit(struct store_flusher *flusher, bool committing);
+void store_flusher_free(struct store_flusher *flusher);
+
 /* ---- collection's helpers (gc.c) ---- */
 /* Evict and collect so that `need` more bytes fit the quotas; best effort, waits for a running
  * collection. Without `need`: only when a quota's high-water mark is passed. */
