@@ -5,13 +5,13 @@
 set -euo pipefail
 
 build="gcc libc6-dev cmake ninja-build pkg-config liblmdb-dev libsodium-dev libssl-dev libjansson-dev libconfuse-dev
-    libarchive-dev"
+    libarchive-dev libcmocka-dev"
 run="runc crun conmon"
 declare -A sets=(
     [build]=$build
     [run]=$run
     [demo]="openclipart-svg python3 gnuplot-nox"
-    [test]="$build $run libcmocka-dev python3 attr jq"
+    [test]="$build $run python3 attr jq"
     [peers]="golang-go ca-certificates nodejs npm ipfs-cid python3"
     [check]="clang clang-format clang-tidy libclang-rt-14-dev llvm valgrind libc6-dbg shellcheck git"
 )
