@@ -46,7 +46,8 @@ struct fab_ingest {
     MDB_txn *txn;
     struct store_change change;
     size_t txn_bytes;
-    bool raised; /* the lease names the generation that this ingest opened */
+    bool collected; /* garbage, because the disk is short */
+    bool raised;    /* the lease names the generation that this ingest opened */
     int log_fd;
     struct fab_buf log;
     struct fab_ingest_stats stats;
@@ -85,8 +86,24 @@ static int log_open(struct fab_store *store)
 
 /* ---- the writer thread ---- */
 
+/* On a disk that is nearly full, what killed puts left behind makes room, once per ingest. */
+static enum fab_rc collect_garbage(struct fab_ingest *in)
+{
+    if (in->collected || !store_disk_short(in->store))
+        return FAB_OK;
+    in->collected = true;
+    struct fab_gc_options options = {.keep_bytes = UINT64_MAX};
+    enum fab_rc rc = fab_gc(in->store, in->ws, &options, NULL, &in->err);
+    if (rc != FAB_EBUSY && rc != FAB_ENOSPC)
+        return rc;
+    in->err =
+        (struct fab_err){0}; /* another one runs, or it is too late: the write itself will tell */
+    return FAB_OK;
+}
+
 static enum fab_rc txn_begin(struct fab_ingest *in)
 {
+    FAB_TRY(collect_garbage(in));
     FAB_TRY(store_write_begin(in->store, MDB_NOMETASYNC, &in->txn, &in->err));
     enum fab_rc rc = store_change_begin(in->store, in->txn, in->ws, &in->change);
     if (rc != FAB_OK) {
@@ -543,6 +560,20 @@ static enum fab_rc take_back_blocks(struct fab_ingest *in, struct fab_slice log,
     }
 }
 
+/* LMDB reuses the pages that a transaction freed only in the second one after it, since the first
+ * could still fall back on the state before. One more makes them usable for whoever comes next,
+ * also on a full disk. */
+static void settle(struct fab_ingest *in)
+{
+    MDB_txn *txn;
+    if (store_write_begin(in->store, 0, &txn, NULL) != FAB_OK)
+        return;
+    if (write_roots(in, txn, NULL, 0) != FAB_OK)
+        store_write_abort(in->store, txn);
+    else if (store_write_commit(in->store, txn, NULL) != FAB_OK)
+        return; /* the pages stay free all the same */
+}
+
 /* Best effort by nature: what cannot be taken back now, the next collection takes. */
 static void take_back(struct fab_ingest *in)
 {
@@ -565,5 +596,7 @@ static void take_back(struct fab_ingest *in)
         at += (off_t)whole;
     }
     store_mark_free(mark);
+    if (rc == FAB_OK && at > 0)
+        settle(in);
     fab_buf_fini(&chunk);
 }

@@ -82,6 +82,8 @@ enum fab_rc store_write_begin(struct fab_store *store, unsigned flags, MDB_txn *
                               struct fab_err *err);
 enum fab_rc store_write_commit(struct fab_store *store, MDB_txn *txn, struct fab_err *err);
 void store_write_abort(struct fab_store *store, MDB_txn *txn);
+/* Fewer bytes are free on the disk than a few transactions write. */
+bool store_disk_short(const struct fab_store *store);
 /* Returns when every write transaction that was open when it was called has ended. */
 enum fab_rc store_write_barrier(struct fab_store *store);
 

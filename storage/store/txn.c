@@ -174,13 +174,21 @@ enum fab_rc store_write_begin(struct fab_store *store, unsigned flags, MDB_txn *
     return store_err(err, store, rc, "cannot begin to write");
 }
 
+static bool disk_below(const struct fab_store *store, uint64_t bytes)
+{
+    struct statvfs fs;
+    return fstatvfs(store->dirfd, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < bytes;
+}
+
+bool store_disk_short(const struct fab_store *store)
+{
+    return disk_below(store, 2 * (uint64_t)STORE_BATCH_MAX);
+}
+
 /* LMDB reports a write that was cut short by a full disk as EIO. */
 static int name_full_disk(const struct fab_store *store, int rc)
 {
-    struct statvfs fs;
-    if (rc == EIO && fstatvfs(store->dirfd, &fs) == 0 && fs.f_bavail * fs.f_frsize < FULL_DISK)
-        return ENOSPC;
-    return rc;
+    return rc == EIO && disk_below(store, FULL_DISK) ? ENOSPC : rc;
 }
 
 enum fab_rc store_write_commit(struct fab_store *store, MDB_txn *txn, struct fab_err *err)
