@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,7 @@ static enum fab_rc check_fs(struct fab_store *store, struct fab_err *err)
             "store %s: a store cannot lie on a %s file system, whose memory maps are not "
             "coherent; choose a local directory with --home",
             store->dir, name);
+    store->memory_fs = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
     return FAB_OK;
 }
 

@@ -113,7 +113,7 @@ static enum fab_rc txn_begin(struct fab_ingest *in)
                            fab_rc_text(rc));
     }
     in->txn_bytes = 0;
-    if (!in->flusher && in->stats.new_bytes >= FLUSHER_FROM &&
+    if (!in->flusher && !in->store->memory_fs && in->stats.new_bytes >= FLUSHER_FROM &&
         store_flusher_new(in->store, &in->flusher) != FAB_OK)
         in->flusher = NULL; /* slower, not wrong */
     /* The first transaction opens a generation of its own, so that what came before can be
@@ -194,7 +194,8 @@ static enum fab_rc write_block(struct fab_ingest *in, const struct fab_ingest_bl
         in->txn_bytes += block->data.n;
     }
     in->txn_bytes += PAGE_COST;
-    return in->txn_bytes >= STORE_BATCH_MAX ? txn_commit(in) : FAB_OK;
+    size_t batch = in->store->memory_fs ? STORE_BATCH_MEMORY : STORE_BATCH_DISK;
+    return in->txn_bytes >= batch ? txn_commit(in) : FAB_OK;
 }
 
 static void fail(struct fab_ingest *in, enum fab_rc rc)

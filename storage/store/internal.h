@@ -17,9 +17,12 @@
 #include <pthread.h>
 #include <time.h>
 
-#define STORE_FORMAT     1u
-#define STORE_KEY_MAX    511
-#define STORE_BATCH_MAX  (32u << 20)  /* bytes of blocks in one write transaction of an ingest */
+#define STORE_FORMAT  1u
+#define STORE_KEY_MAX 511
+#define STORE_BATCH_DISK                                                                           \
+    (32u << 20) /* bytes of blocks in one write transaction of an ingest: few syncs */
+#define STORE_BATCH_MEMORY                                                                         \
+    (12u << 20) /* the same where a sync costs nothing: pages stay in the CPU's cache */
 #define STORE_HEADROOM   (256u << 20) /* free map bytes demanded when a write transaction begins */
 #define STORE_HIGH_WATER 90u          /* percent of a quota, unless configured */
 
@@ -45,6 +48,7 @@ struct fab_store {
     uint64_t map_bytes;
     uint64_t quota; /* bytes, 0: none */
     unsigned high_water;
+    bool memory_fs;              /* nothing is synced there */
     pthread_mutex_t write_mutex; /* one write transaction per process at a time */
 
     /* The gate: LMDB's map may only be changed while this process has no transaction. */

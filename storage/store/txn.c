@@ -182,7 +182,7 @@ static bool disk_below(const struct fab_store *store, uint64_t bytes)
 
 bool store_disk_short(const struct fab_store *store)
 {
-    return disk_below(store, 2 * (uint64_t)STORE_BATCH_MAX);
+    return disk_below(store, 2 * (uint64_t)STORE_BATCH_DISK);
 }
 
 /* LMDB reports a write that was cut short by a full disk as EIO. */
