@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
-#define LANE_BYTES    (40u << 20) /* of all buffers together */
+#define LANE_BYTES    (32u << 20) /* of all buffers together */
 #define LANE_BUFFER   (1u << 20)  /* of one, unless a chunk is larger */
 #define LANE_ITEMS    64          /* of one batch */
 #define LANE_OVERHEAD 128 /* bytes of a slot beyond the payload, for an encoded leaf's frame */
