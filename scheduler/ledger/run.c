@@ -87,6 +87,24 @@ static void conclude(struct job_run *run, const struct fab_attempt_result *resul
     }
 }
 
+/* Store what the job left and record it. The record's commit pins the result's blocks, which an
+ * earlier one wrote; an ingest that writes nothing lends its lease to the time between. */
+static enum fab_rc keep(struct job_run *run, struct fab_err *err)
+{
+    const struct fab_job_request *r = run->request;
+    struct fab_ingest *guard;
+    FAB_TRY(fab_ingest_open(r->store, r->ws, &guard, err));
+    enum fab_rc rc = FAB_OK;
+    if (run->job.state != FAB_JOB_CANCELLED)
+        rc = job_run_collect(run, err);
+    if (rc == FAB_OK) {
+        bool memo = run->job.state == FAB_JOB_DONE && !r->network_host;
+        rc = fab_job_record(r->store, r->ws, &run->job, memo, err);
+    }
+    fab_ingest_abort(guard);
+    return rc;
+}
+
 static enum fab_rc execute(struct job_run *run, struct fab_err *err)
 {
     const struct fab_job_request *r = run->request;
@@ -97,12 +115,7 @@ static enum fab_rc execute(struct job_run *run, struct fab_err *err)
     if (rc == FAB_OK) {
         conclude(run, &result);
         run->job.action = run->action_cid;
-        if (run->job.state != FAB_JOB_CANCELLED)
-            rc = job_run_collect(run, err);
-    }
-    if (rc == FAB_OK) {
-        bool memo = run->job.state == FAB_JOB_DONE && !r->network_host;
-        rc = fab_job_record(r->store, r->ws, &run->job, memo, err);
+        rc = keep(run, err);
     }
     if (run->dir.lock >= 0) {
         struct fab_err late = {0};
