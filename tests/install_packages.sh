@@ -11,7 +11,7 @@ declare -A sets=(
     [build]=$build
     [run]=$run
     [demo]="openclipart-svg python3 gnuplot-nox"
-    [test]="$build $run python3 attr jq"
+    [test]="$build $run python3 attr jq openssl procps man-db zstd tar busybox-static"
     [peers]="golang-go ca-certificates nodejs npm ipfs-cid python3"
     [check]="clang clang-format clang-tidy libclang-rt-14-dev llvm valgrind libc6-dbg shellcheck git"
 )

@@ -1,8 +1,8 @@
 # image import and job run --image: docker save and OCI, whiteouts, hostile archives.
 source "$(dirname "$0")/lib.sh"
-BUSYBOX=$(command -v busybox) || { echo "needs busybox-static"; exit 0; }
+BUSYBOX=$(command -v busybox) || { echo "SKIP: needs busybox-static"; exit 77; }
 file -L "$BUSYBOX" 2>/dev/null | grep -q 'statically' || ldd "$BUSYBOX" 2>&1 | grep -q 'not a dynamic' ||
-    { echo "needs busybox-static"; exit 0; }
+    { echo "SKIP: needs busybox-static"; exit 77; }
 
 # Three layers: the base, one that takes away and replaces, one that makes a folder opaque.
 mkdir -p l1/bin l1/etc l1/data/old l1/keep l2/data l2/etc l3/data
