@@ -2,7 +2,7 @@
 HERE=$(cd "$(dirname "$0")" && pwd)
 source "$HERE/lib.sh"
 source "$HERE/job_sandbox_checks.sh" || exit 1
-[[ $(id -u) == 0 ]] || { echo "needs root"; exit 0; }
+[[ $(id -u) == 0 ]] || { echo "SKIP: needs root"; exit 77; }
 FABRIC=$FABRIC_BIN/fabric
 run()
 {
