@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # What an ordinary user may not read or write: one clear line that names it, and nothing is left behind.
 set -eu
-# shellcheck source=tests/integration/lib.sh
 source "$(dirname "$0")/lib.sh"
 
 as_user=()
