@@ -8,10 +8,12 @@
 #include "cli/config.h"
 #include "storage/store/store.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 struct fab_command;
+struct fab_daemon;
 
 #define FAB_EXIT_OK          0
 #define FAB_EXIT_FAILURE     1
@@ -26,6 +28,8 @@ struct fab_cli {
     bool progress; /* show a progress bar: stderr is a terminal and nobody forbade it */
     const atomic_bool
         *cancel; /* becomes true at SIGINT or SIGTERM; a second signal ends the process */
+    const volatile sig_atomic_t *interrupted; /* as *cancel */
+    struct fab_daemon *daemon;                /* once fab_daemon_find has found it */
 
     /* Set by fab_cli_open, closed after run by the caller of run: */
     struct fab_config config;

@@ -22,8 +22,14 @@ static int run(struct fab_cli *cli, const struct fab_args *args)
     if (fab_target_open(cli, fab_args_at(args, 0), &target, &err) != FAB_OK)
         return fab_target_fail(cli, &err);
     fflush(stdout);
-    enum fab_rc rc =
-        fab_cat(cli->store, cli->ws.id, &target.cid, &options, STDOUT_FILENO, NULL, &err);
+    /* Before the first byte: what has been written cannot be taken back. */
+    bool whole = options.offset == 0 && options.length == UINT64_MAX;
+    enum fab_rc rc = whole ? fab_target_whole(cli, &target, NULL, &err)
+                           : fab_target_part(cli, &target, options.offset, options.length, &err);
+    if (rc == FAB_OK)
+        rc = fab_cat(cli->store, cli->ws.id, &target.cid, &options, STDOUT_FILENO, NULL, &err);
+    if (rc == FAB_ENOENT)
+        rc = fab_target_hint(cli, rc, &err);
     fab_target_close(&target);
     return rc == FAB_OK ? FAB_EXIT_OK : fab_cli_fail(cli, &err);
 }

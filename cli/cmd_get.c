@@ -53,6 +53,31 @@ static void report(const struct get *get)
     fab_out_json(object);
 }
 
+static enum fab_rc write_it(struct get *get, struct fab_err *err)
+{
+    return get->archive ? write_archive(get, err)
+                        : fab_get(get->cli->store, get->cli->ws.id, &get->target.cid, &get->options,
+                                  &get->stats, err);
+}
+
+/* What is here is written at once. When a block is missing nothing is left of it, and it begins
+ * again once all is fetched; but what went to a pipe cannot be taken back. */
+static enum fab_rc write_or_fetch(struct get *get, struct fab_bar *bar, struct fab_err *err)
+{
+    if (!strcmp(get->dest, "-")) {
+        FAB_TRY(fab_target_whole(get->cli, &get->target, NULL, err));
+        return write_it(get, err);
+    }
+    enum fab_rc rc = write_it(get, err);
+    if (rc != FAB_ENOENT || !fab_cli_fetch_possible(get->cli))
+        return fab_target_hint(get->cli, rc, err);
+    fab_bar_erase(bar);
+    FAB_TRY(fab_target_whole(get->cli, &get->target, NULL, err));
+    *err = (struct fab_err){0};
+    get->stats = (struct fab_get_stats){0};
+    return write_it(get, err);
+}
+
 /* The default destination: the name, with ".tar" for an archive. Owned by the caller. */
 static char *default_dest(const struct get *get)
 {
@@ -101,10 +126,8 @@ static int run(struct fab_cli *cli, const struct fab_args *args)
     enum fab_rc rc;
     if (!get.dest)
         rc = fab_err_set(&err, FAB_ENOMEM, "out of memory");
-    else if (get.archive)
-        rc = write_archive(&get, &err);
     else
-        rc = fab_get(cli->store, cli->ws.id, &get.target.cid, &get.options, &get.stats, &err);
+        rc = write_or_fetch(&get, &bar, &err);
     fab_bar_erase(&bar);
     if (rc == FAB_OK)
         report(&get);

@@ -1,5 +1,6 @@
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/target.h"
 #include "scheduler/ledger/run.h"
 #include "storage/files/get.h"
 
@@ -177,25 +178,60 @@ static const char **repeated(const struct fab_args *args, const char *name, size
     return list;
 }
 
+/* Inputs and the image by CID come to this node first, where a daemon can fetch them; the leases
+ * keep them until the job has its own. */
+static enum fab_rc fetch_content(struct fab_cli *cli, const struct fab_job_request *r,
+                                 struct fab_target *held, size_t *n, struct fab_err *err)
+{
+    if (!fab_cli_fetch_possible(cli))
+        return FAB_OK;
+    for (size_t i = 0; i <= r->n_inputs; i++) {
+        const char *equals = i < r->n_inputs ? strchr(r->inputs[i], '=') : NULL;
+        const char *value = i < r->n_inputs ? (equals ? equals + 1 : NULL) : r->image;
+        struct fab_cid cid;
+        struct fab_slice path;
+        if (!value || fab_path_parse(value, &cid, &path, NULL) != FAB_OK)
+            continue;
+        FAB_TRY(fab_target_open(cli, value, &held[*n], err));
+        FAB_TRY(fab_target_whole(cli, &held[(*n)++], NULL, err));
+    }
+    return FAB_OK;
+}
+
 static int run_in_store(struct fab_cli *cli, struct fab_job_request *r, struct stream *stream)
 {
     struct fab_err err = {0};
     struct fab_job_outcome out;
-    if (fab_cli_open(cli, FAB_CLI_MAKE, &err) != FAB_OK)
+    size_t n_held = 0;
+    int code;
+    struct fab_target *held = calloc(r->n_inputs + 1, sizeof *held);
+    if (!held) {
+        fab_err_set(&err, FAB_ENOMEM, "out of memory");
+        goto failed;
+    }
+    if (fab_cli_open(cli, FAB_CLI_MAKE, &err) != FAB_OK ||
+        fetch_content(cli, r, held, &n_held, &err) != FAB_OK)
         goto failed;
     r->store = cli->store;
     r->ws = cli->ws.id;
     r->keep = cli->config.jobs_keep;
-    if (fab_job_run(r, &out, &err) != FAB_OK)
+    if (fab_job_run(r, &out, &err) != FAB_OK) {
+        fab_target_hint(cli, err.rc, &err);
         goto failed;
+    }
     if (out.remembered && replay(cli, &out.job, &err) != FAB_OK)
         goto failed;
-    int code = report(cli, stream, &out);
+    code = report(cli, stream, &out);
     if (!out.remembered)
         fab_job_tidy(cli->store, cli->ws.id, cli->home, cli->config.jobs_keep);
-    return code;
+    goto out;
 failed:
-    return fab_cli_fail(cli, &err) == FAB_EXIT_INTERRUPTED ? FAB_EXIT_INTERRUPTED : EXIT_FABRIC;
+    code = fab_cli_fail(cli, &err) == FAB_EXIT_INTERRUPTED ? FAB_EXIT_INTERRUPTED : EXIT_FABRIC;
+out:
+    for (size_t i = 0; i < n_held; i++)
+        fab_target_close(&held[i]);
+    free(held);
+    return code;
 }
 
 static int run(struct fab_cli *cli, const struct fab_args *args)

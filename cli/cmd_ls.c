@@ -75,6 +75,7 @@ static int run(struct fab_cli *cli, const struct fab_args *args)
         rc = fab_dir_each(&ls.target.source, &ls.target.cid, on_entry, &ls);
         if (rc != FAB_OK)
             fab_err_set(&err, rc, "listing %s: %s", fab_args_at(args, 0), fab_rc_text(rc));
+        rc = fab_target_why(&ls.target, rc, &err);
     } else if (rc == FAB_OK) {
         rc = list_one(&ls, &entry, &err);
     }

@@ -34,6 +34,18 @@ static void print_added(struct fab_cli *cli, const struct fab_cid *cid, enum fab
     }
 }
 
+static enum fab_rc fetch_root(struct fab_target *target, struct fab_err *err)
+{
+    struct fab_slice block;
+    enum fab_rc rc = fab_block_get(&target->source, &target->cid, &block);
+    if (rc != FAB_OK)
+        fab_err_set(err, rc, "the block cannot be read: %s", fab_rc_text(rc));
+    rc = fab_target_why(target, rc, err);
+    fab_view_close(target->view);
+    target->view = NULL;
+    return rc;
+}
+
 static enum fab_rc add_one(struct fab_cli *cli, const char *text, enum fab_pin_mode mode,
                            const char *name, struct fab_err *err)
 {
@@ -41,15 +53,24 @@ static enum fab_rc add_one(struct fab_cli *cli, const char *text, enum fab_pin_m
     struct fab_tree_stats stats = {0};
     struct fab_bar bar;
     FAB_TRY(fab_target_open(cli, text, &target, err));
-    fab_view_close(target.view); /* pinning takes its own snapshots */
-    target.view = NULL;
+    const struct fab_cli_fetch_pin pin = {.name = name};
+    enum fab_rc rc;
+    if (mode == FAB_PIN_RECURSIVE) /* of a path: the pin comes with the walk below */
+        rc = fab_target_whole(cli, &target, target.path.n == 0 ? &pin : NULL, err);
+    else
+        rc = fetch_root(&target, err);
+    if (rc != FAB_OK) {
+        fab_target_close(&target);
+        return rc;
+    }
     fab_bar_start(&bar, cli, "reading", "blocks");
     struct fab_watch watch = fab_bar_watch(&bar, cli);
-    enum fab_rc rc =
-        fab_pin_tree(cli->store, cli->ws.id, &target.cid, mode, name, &watch, &stats, err);
+    rc = fab_pin_tree(cli->store, cli->ws.id, &target.cid, mode, name, &watch, &stats, err);
     fab_bar_erase(&bar);
     if (rc == FAB_OK)
         print_added(cli, &target.cid, mode, name, &stats);
+    else
+        rc = fab_target_hint(cli, rc, err);
     fab_target_close(&target);
     return rc;
 }

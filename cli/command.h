@@ -31,6 +31,8 @@ struct fab_command {
     unsigned min_args, max_args; /* of positional arguments; FAB_ARGS_ANY for no maximum */
     bool options_first; /* what follows the first positional argument is not parsed (job run
                            COMMAND) */
+    bool tells_daemon;  /* it changes workspaces, keys or who is admitted: a daemon that runs looks
+                           at them again before the command ends */
     /* Do it and give the exit code: 0, or what fab_cli_fail or fab_cli_usage gave, or one of
      * exit_codes. */
     int (*run)(struct fab_cli *cli, const struct fab_args *args);

@@ -29,6 +29,23 @@
     X(job_rm)                                                                                      \
     X(image_import)                                                                                \
     X(image_ls)                                                                                    \
+    X(up)                                                                                          \
+    X(down)                                                                                        \
+    X(status)                                                                                      \
+    X(id)                                                                                          \
+    X(doctor)                                                                                      \
+    X(peers)                                                                                       \
+    X(swarm_connect)                                                                               \
+    X(workspace_create)                                                                            \
+    X(workspace_ls)                                                                                \
+    X(workspace_show)                                                                              \
+    X(workspace_set)                                                                               \
+    X(workspace_rm)                                                                                \
+    X(workspace_export_key)                                                                        \
+    X(workspace_import_key)                                                                        \
+    X(workspace_rotate_key)                                                                        \
+    X(workspace_admit)                                                                             \
+    X(workspace_expel)                                                                             \
     X(completion)                                                                                  \
     X(help)                                                                                        \
     X(version)
@@ -42,7 +59,8 @@ const struct fab_command *const fab_commands[] = {COMMANDS(ENTRY) NULL};
 const struct fab_group fab_groups[] = {
     {"pin", "Keep content from collection"}, {"block", "Work with single blocks"},
     {"car", "Write and read CAR archives"},  {"job", "Run commands in a sandbox"},
-    {"image", "Root file systems for jobs"}, {NULL, NULL},
+    {"image", "Root file systems for jobs"}, {"workspace", "Who shares what with whom"},
+    {"swarm", "Reach peers by hand"},        {NULL, NULL},
 };
 
 const struct fab_option fab_global_options[] = {

@@ -8,14 +8,22 @@
 #include "storage/base/rc.h"
 #include "storage/store/store.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define FAB_CONFIG_WORKSPACES_MAX 256
+#define FAB_CONFIG_LISTEN_MAX     8
+#define FAB_CONFIG_PEERS_MAX      256
 
 struct fab_config_workspace {
     char name[FAB_WORKSPACE_NAME_MAX + 1];
     uint64_t quota; /* bytes; 0: none */
+};
+
+struct fab_config_list {
+    char **items; /* owned */
+    size_t n;
 };
 
 struct fab_config {
@@ -23,6 +31,9 @@ struct fab_config {
     unsigned store_high_water; /* percent of the quota above which unpinned roots are evicted */
     uint64_t store_map;        /* bytes of address space; 0: the store's own choice */
     uint64_t jobs_keep; /* seconds that a job's record pins its outputs and logs; 0: until job rm */
+    struct fab_config_list listen; /* multiaddrs; empty: the daemon's own choice */
+    struct fab_config_list peers;  /* "WORKSPACE MULTIADDR" */
+    bool mdns;                     /* look for peers on the local network */
     size_t n_workspaces;
     struct fab_config_workspace *workspaces; /* owned */
 };

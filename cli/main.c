@@ -1,11 +1,11 @@
 /* fabric: find the command, read the global flags, run it, and see that its output has arrived. */
 #include "cli/command.h"
+#include "cli/daemon.h"
 #include "cli/help.h"
 #include "cli/home.h"
 #include "cli/output.h"
+#include "cli/setup.h"
 
-#include <fcntl.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,10 +13,12 @@
 #include <unistd.h>
 
 static atomic_bool cancel;
+static volatile sig_atomic_t interrupted; /* the same, for libraries that want this type */
 
 static void on_signal(int number)
 {
     (void)number;
+    interrupted = 1;
     if (atomic_exchange(&cancel, true))
         _exit(FAB_EXIT_INTERRUPTED);
 }
@@ -34,21 +36,6 @@ static void set_signals(void)
     if (!sigaction(SIGINT, NULL, &before) && before.sa_handler != SIG_IGN)
         sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-}
-
-/* A closed descriptor 0, 1 or 2 would be given to the store's file, which output would then
- * overwrite. */
-static bool fill_standard_descriptors(void)
-{
-    for (int fd = 0; fd <= 2; fd++) {
-        if (fcntl(fd, F_GETFD) >= 0)
-            continue;
-        /* Output to a descriptor that can only be read fails, as it should. */
-        int made = open("/dev/null", O_RDONLY);
-        if (made != fd)
-            return false;
-    }
-    return true;
 }
 
 struct globals {
@@ -142,6 +129,9 @@ static int run_command(struct fab_cli *cli, const struct globals *globals,
     cli->home = home;
     fab_config_init(&cli->config);
     int code = command->run(cli, args);
+    if (code == FAB_EXIT_OK && command->tells_daemon)
+        fab_daemon_reload(cli);
+    fab_daemon_forget(cli);
     if (cli->store)
         fab_store_close(cli->store);
     fab_config_fini(&cli->config);
@@ -192,15 +182,10 @@ static int dispatch(struct fab_cli *cli, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct fab_cli cli = {.cancel = &cancel};
+    struct fab_cli cli = {.cancel = &cancel, .interrupted = &interrupted};
     struct fab_err err = {0};
-    if (!fill_standard_descriptors())
+    if (!fab_setup())
         return FAB_EXIT_FAILURE;
-    /* The store moves large buffers between threads: keep freed memory instead of giving it back
-     * and faulting it in again. */
-    mallopt(M_MMAP_THRESHOLD, 1 << 30);
-    mallopt(M_TRIM_THRESHOLD, 1 << 30);
-    mallopt(M_TOP_PAD, 64 << 20);
     set_signals();
     int code = dispatch(&cli, argc - 1, argv + 1);
     if (fab_out_flush(&err) != FAB_OK && code == FAB_EXIT_OK)

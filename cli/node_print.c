@@ -5,7 +5,15 @@ void fab_entry_read(const struct fab_target *target, const struct fab_cid *cid, 
 {
     out->cid = *cid;
     out->tsize = tsize;
-    out->known = fab_node_stat(&target->source, cid, &out->node) == FAB_OK;
+    enum fab_rc rc = fab_node_stat(&target->local, cid, &out->node);
+    if (rc == FAB_ENOENT && cid->codec == FAB_CODEC_RAW && fab_target_reaches(target)) {
+        /* All that is shown of it is known without its bytes. */
+        out->node = (struct fab_node_info){.kind = FAB_NODE_RAW, .size = tsize, .tsize = tsize};
+        rc = FAB_OK;
+    } else if (rc == FAB_ENOENT) {
+        rc = fab_node_stat(&target->source, cid, &out->node);
+    }
+    out->known = rc == FAB_OK;
 }
 
 bool fab_entry_is_dir(const struct fab_entry *entry)

@@ -10,6 +10,7 @@
 
 #define REDRAW_SECONDS 0.1
 #define DELAY_SECONDS  0.3 /* what is over sooner shows nothing */
+#define STALL_SECONDS  5
 #define LINE_MAX_BYTES 256
 
 static double now_seconds(void)
@@ -23,7 +24,7 @@ void fab_bar_start(struct fab_bar *bar, const struct fab_cli *cli, const char *v
                    const char *items)
 {
     *bar = (struct fab_bar){.on = cli->progress, .verb = verb, .items = items};
-    bar->begun = bar->last = now_seconds();
+    bar->begun = bar->last = bar->moved = now_seconds();
 }
 
 static size_t terminal_width(void)
@@ -43,9 +44,19 @@ static void add(char *line, const char *text)
 static void measure(struct fab_bar *bar, const struct fab_progress *now, double t)
 {
     double sample = (double)(now->bytes - bar->last_bytes) / (t - bar->last);
+    if (now->bytes != bar->last_bytes)
+        bar->moved = t;
     bar->rate = bar->rate > 0 ? bar->rate * 0.8 + sample * 0.2 : sample;
     bar->last = t;
     bar->last_bytes = now->bytes;
+}
+
+static void add_peers(const struct fab_bar *bar, char *line)
+{
+    char part[64];
+    snprintf(part, sizeof part, "%u peer%s", bar->peers, bar->peers == 1 ? "" : "s");
+    add(line, bar->last - bar->moved < STALL_SECONDS ? ", " : ", waiting for ");
+    add(line, bar->peers > 0 ? part : "peers");
 }
 
 static void draw(struct fab_bar *bar, char *line)
@@ -95,6 +106,8 @@ void fab_bar_show(struct fab_bar *bar, const struct fab_progress *now)
         snprintf(part, sizeof part, ", %llu %s", (unsigned long long)now->items, bar->items);
         add(line, part);
     }
+    if (bar->from_peers && (bar->peers > 0 || bar->last - bar->moved >= STALL_SECONDS))
+        add_peers(bar, line);
     if (now->total_bytes > now->bytes && bar->rate > 1) {
         add(line, ", ");
         add(line, fab_human_time((double)(now->total_bytes - now->bytes) / bar->rate, text));

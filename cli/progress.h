@@ -11,7 +11,10 @@
 struct fab_bar {
     bool on, drawn;
     const char *verb, *items; /* "adding", "files"; static */
+    bool from_peers;          /* say how many peers, and when nothing comes from them */
+    unsigned peers;           /* that are asked */
     double begun, last;       /* seconds, monotonic */
+    double moved;             /* when bytes came last */
     double rate;              /* bytes per second, smoothed */
     uint64_t last_bytes;
 };

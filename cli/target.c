@@ -1,8 +1,10 @@
 #include "cli/target.h"
 
 #include "cli/output.h"
+#include "storage/dag/file_reader.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +18,69 @@ static double now_seconds(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* ---- a source that fetches ---- */
+
+struct fab_target_reach {
+    struct fab_cli *cli;
+    struct fab_view *view; /* of the target */
+    bool gave_up;          /* a fetch has failed */
+    struct fab_err why;    /* of the last failure */
+};
+
+static enum fab_rc reach_get(void *ctx, const struct fab_cid *cid, struct fab_slice *out)
+{
+    struct fab_target_reach *reach = ctx;
+    char text[FAB_CID_TEXT_MAX];
+    enum fab_rc rc = fab_view_get(reach->view, cid, out);
+    if (rc != FAB_ENOENT)
+        return rc;
+    if (reach->gave_up) {
+        fab_cid_text(cid, text);
+        return fab_err_set(&reach->why, rc,
+                           "block %s is not in the workspace; fetch or import it first", text);
+    }
+    rc = fab_cli_fetch_block(reach->cli, cid, &reach->why);
+    reach->gave_up = rc != FAB_OK;
+    FAB_TRY(rc);
+    FAB_TRY(fab_view_refresh(reach->view));
+    return fab_view_get(reach->view, cid, out);
+}
+
+static enum fab_rc open_source(struct fab_cli *cli, struct fab_target *target, struct fab_err *err)
+{
+    FAB_TRY(fab_view_open(cli->store, cli->ws.id, &target->view, err));
+    target->reach = calloc(1, sizeof *target->reach);
+    if (!target->reach)
+        return fab_err_set(err, FAB_ENOMEM, "out of memory");
+    *target->reach = (struct fab_target_reach){.cli = cli, .view = target->view};
+    target->local = fab_view_source(target->view);
+    target->source = (struct fab_block_source){.ctx = target->reach, .get = reach_get};
+    return FAB_OK;
+}
+
+bool fab_target_reaches(const struct fab_target *target)
+{
+    return !target->reach->gave_up && fab_cli_fetch_possible(target->reach->cli);
+}
+
+enum fab_rc fab_target_why(const struct fab_target *target, enum fab_rc rc, struct fab_err *err)
+{
+    if (rc != FAB_OK && target->reach->why.rc == rc)
+        *err = target->reach->why;
+    return rc;
+}
+
+enum fab_rc fab_target_hint(struct fab_cli *cli, enum fab_rc rc, struct fab_err *err)
+{
+    size_t n = strlen(err->msg);
+    if (rc == FAB_ENOENT && strstr(err->msg, "import") && !strstr(err->msg, "fabric up") &&
+        !cli->daemon)
+        snprintf(err->msg + n, sizeof err->msg - n, " (with `fabric up`, peers are asked for it)");
+    return rc;
+}
+
+/* ---- targets ---- */
+
 enum fab_rc fab_target_open(struct fab_cli *cli, const char *text, struct fab_target *out,
                             struct fab_err *err)
 {
@@ -24,10 +89,10 @@ enum fab_rc fab_target_open(struct fab_cli *cli, const char *text, struct fab_ta
     if (fab_path_parse(text, &root, &target.path, err) != FAB_OK)
         return err->rc = FAB_EINVAL;
     FAB_TRY(fab_lease_root(cli->store, cli->ws.id, &root, &target.lease, err));
-    enum fab_rc rc = fab_view_open(cli->store, cli->ws.id, &target.view, err);
+    enum fab_rc rc = open_source(cli, &target, err);
     if (rc == FAB_OK) {
-        target.source = fab_view_source(target.view);
         rc = fab_resolve_from(&target.source, &root, target.path, &target.cid, err);
+        rc = fab_target_why(&target, rc, err);
         if (rc == FAB_EINVAL) /* not the argument's form, but what it leads to */
             err->rc = rc = FAB_ENOENT;
     }
@@ -39,12 +104,78 @@ enum fab_rc fab_target_open(struct fab_cli *cli, const char *text, struct fab_ta
     return FAB_OK;
 }
 
-void fab_target_close(struct fab_target *target)
+static void close_view(struct fab_target *target)
 {
     if (target->view)
         fab_view_close(target->view);
+    target->view = NULL;
+}
+
+void fab_target_close(struct fab_target *target)
+{
+    close_view(target);
     fab_lease_release(target->lease);
+    free(target->reach);
     *target = (struct fab_target){0};
+}
+
+enum fab_rc fab_target_whole(struct fab_cli *cli, struct fab_target *target,
+                             const struct fab_cli_fetch_pin *pin, struct fab_err *err)
+{
+    close_view(target); /* its pages would not be reused while the blocks come */
+    return fab_cli_fetch_possible(cli) ? fab_cli_fetch_missing(cli, &target->cid, pin, err)
+                                       : FAB_OK;
+}
+
+/* Leaves of a part of a file that are not here, until there are enough for one request. */
+struct part {
+    struct fab_cli *cli;
+    struct fab_target *target;
+    struct fab_err *err;
+    size_t n;
+    struct fab_cid lacking[FAB_CLI_FETCH_MAX];
+};
+
+static enum fab_rc fetch_lacking(struct part *part)
+{
+    size_t n = part->n;
+    part->n = 0;
+    if (n == 0)
+        return FAB_OK;
+    FAB_TRY(fab_cli_fetch_blocks(part->cli, part->lacking, n, part->err));
+    return fab_view_refresh(part->target->view);
+}
+
+static enum fab_rc see_leaf(void *arg, uint64_t file_offset, const struct fab_cid *leaf,
+                            uint64_t payload)
+{
+    struct part *part = arg;
+    struct fab_slice data;
+    (void)file_offset;
+    (void)payload;
+    FAB_TRY(fab_target_tick(part->cli, part->target));
+    enum fab_rc rc = fab_block_get(&part->target->local, leaf, &data);
+    if (rc != FAB_ENOENT)
+        return rc;
+    part->lacking[part->n++] = *leaf;
+    return part->n < FAB_CLI_FETCH_MAX ? FAB_OK : fetch_lacking(part);
+}
+
+enum fab_rc fab_target_part(struct fab_cli *cli, struct fab_target *target, uint64_t offset,
+                            uint64_t length, struct fab_err *err)
+{
+    struct part part = {.cli = cli, .target = target, .err = err};
+    enum fab_rc rc = FAB_OK;
+    if (fab_target_reaches(target)) {
+        rc = fab_file_leaves(&target->source, &target->cid, offset, length, see_leaf, &part);
+        if (rc == FAB_OK)
+            rc = fetch_lacking(&part);
+        rc = fab_target_why(target, rc, err);
+    }
+    close_view(target);
+    if (rc == FAB_EINVAL || rc == FAB_EFORMAT) /* no file, or malformed: its reader says so */
+        return FAB_OK;
+    return rc == FAB_OK || err->rc == rc ? rc : fab_err_set(err, rc, "%s", fab_rc_text(rc));
 }
 
 enum fab_rc fab_target_tick(struct fab_cli *cli, struct fab_target *target)
@@ -92,10 +223,9 @@ enum fab_rc fab_target_stat(const struct fab_target *target, struct fab_node_inf
     enum fab_rc rc = fab_node_stat(&target->source, &target->cid, out);
     if (rc == FAB_OK)
         return FAB_OK;
+    if (target->reach->why.rc == rc)
+        return fab_target_why(target, rc, err);
     fab_cid_text(&target->cid, text);
-    if (rc == FAB_ENOENT)
-        return fab_err_set(err, rc, "block %s is not in the workspace; fetch or import it first",
-                           text);
     return fab_err_set(err, rc, "block %s cannot be read: %s", text, fab_rc_text(rc));
 }
 

@@ -5,6 +5,7 @@
 
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/fetch.h"
 #include "storage/dag/resolve.h"
 
 struct fab_target {
@@ -12,7 +13,11 @@ struct fab_target {
     struct fab_slice path;   /* borrowed from the argument; empty for a CID alone */
     struct fab_lease *lease; /* of the CID before the path */
     struct fab_view *view;
-    struct fab_block_source source; /* of the view; refreshed by fab_target_tick */
+    struct fab_block_source local; /* of the view; refreshed by fab_target_tick */
+    /* The same, and a block that is missing is fetched, where a daemon runs: this refreshes the
+     * view. After the first that nobody has, nothing more is asked for. */
+    struct fab_block_source source;
+    struct fab_target_reach *reach; /* of `source` */
     double refreshed;
 };
 
@@ -21,6 +26,26 @@ struct fab_target {
 FAB_MUST enum fab_rc fab_target_open(struct fab_cli *cli, const char *text, struct fab_target *out,
                                      struct fab_err *err);
 void fab_target_close(struct fab_target *target);
+
+/* See that the whole DAG below the target is here, fetching what is missing (cli/fetch.h), and pin
+ * it then if `pin` is not NULL. Without a daemon nothing is looked at. The view is closed. */
+FAB_MUST enum fab_rc fab_target_whole(struct fab_cli *cli, struct fab_target *target,
+                                      const struct fab_cli_fetch_pin *pin, struct fab_err *err);
+
+/* The same for what bytes [offset, offset + length) of a file need: the inner nodes above them come
+ * one by one, the leaves many at once. What is not a file is left for its reader to refuse. */
+FAB_MUST enum fab_rc fab_target_part(struct fab_cli *cli, struct fab_target *target,
+                                     uint64_t offset, uint64_t length, struct fab_err *err);
+
+/* Missing blocks may still be fetched: a daemon runs, and none was refused so far. */
+bool fab_target_reaches(const struct fab_target *target);
+
+/* Why `source` has just given `rc`: the message of the fetch, if there was one, replaces that in
+ * `err`. Gives `rc`. */
+enum fab_rc fab_target_why(const struct fab_target *target, enum fab_rc rc, struct fab_err *err);
+
+/* To a message about a missing block: what would fetch it, when no daemon runs. Gives `rc`. */
+enum fab_rc fab_target_hint(struct fab_cli *cli, enum fab_rc rc, struct fab_err *err);
 
 /* To be called often by long readers, when no slice of the source is held: moves to a new snapshot
  * now and then, and gives FAB_EINTERRUPTED when the user wants to stop, FAB_EIO when stdout takes

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Installs Debian packages, as root or through sudo: tests/install_packages.sh SET...
 # SET is build (compile it), run (execute jobs), demo (the data and the tools of docs/demo.sh), test (everything that
-# the tests use), peers (other implementations to compare with), check (the other compilers and checkers of CI).
+# the tests use), peers (other implementations to compare with), bench (what tests/bench measures against), check (the other
+# compilers and checkers of CI).
 set -euo pipefail
 
 build="gcc libc6-dev cmake ninja-build pkg-config liblmdb-dev libsodium-dev libssl-dev libjansson-dev libconfuse-dev
-    libarchive-dev libcmocka-dev"
+    libarchive-dev libcmocka-dev libuv1-dev libmicrohttpd-dev libcurl4-openssl-dev"
 run="runc crun conmon"
 declare -A sets=(
     [build]=$build
     [run]=$run
     [demo]="openclipart-svg python3 gnuplot-nox"
-    [test]="$build $run python3 attr jq openssl procps man-db zstd tar busybox-static"
-    [peers]="golang-go ca-certificates nodejs npm ipfs-cid python3"
+    [test]="$build $run python3 attr jq openssl procps man-db zstd tar busybox-static iproute2"
+    [peers]="golang-go ca-certificates nodejs npm ipfs-cid python3 jq openssl iproute2"
+    [bench]="python3 openssl iproute2 iperf3 rsync"
     [check]="clang clang-format clang-tidy libclang-rt-14-dev llvm valgrind libc6-dbg shellcheck git"
 )
 

@@ -1,9 +1,10 @@
 /* One attempt: run a job's command in its sandbox, from the bundle to the end.
  *
- *   bundle ─▶ conmon ─▶ runtime create ─▶ (we: runtime start) ─▶ runs ─▶ exit file ─▶ logs drained
- *                └ fails: 125                                    │
- *                                   time limit, disk limit, cancel: SIGKILL of the job's process 1
+ *   conmon + bundle ─▶ runtime ─▶ runs ─▶ exit file ─▶ logs drained
+ *                         │        │
+ *                fails: 125        time limit, disk limit, cancel: SIGKILL of the job's process 1
  *
+ * runc makes and starts the container in one step; with crun we call `start` (attempt_start.c).
  * conmon is our child, but has a session of its own and outlives us; it holds the time limit too,
  * in whole seconds, should we die. The job writes its output straight to two append-only files,
  * which are followed here while it runs. Killing process 1 of a process namespace ends all in it.

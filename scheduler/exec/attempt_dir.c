@@ -14,7 +14,12 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
+
+#define END_TRIES 5
+#define END_POLLS 250     /* per try */
+#define END_PAUSE 2000000 /* nanoseconds */
 
 void fab_attempt_cgroup(const char *id, char out[FAB_ATTEMPT_ID_MAX + 16])
 {
@@ -92,6 +97,18 @@ enum fab_rc fab_attempt_dir_make(const char *home, const char *id, struct fab_at
     return rc;
 }
 
+void fab_attempt_dir_strip(const struct fab_attempt_dir *dir)
+{
+    static const char *const names[] = {"state", "rootfs", "tmp", "exit", "config.json", NULL};
+    char path[PATH_MAX + 16], cgroup[FAB_ATTEMPT_ID_MAX + 16];
+    fab_attempt_cgroup(dir->id, cgroup);
+    (void)!fab_cgroup_remove(cgroup);
+    for (size_t i = 0; names[i]; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir->path, names[i]);
+        (void)!fab_dir_remove(path, NULL);
+    }
+}
+
 enum fab_rc fab_attempt_dir_remove(struct fab_attempt_dir *dir, struct fab_err *err)
 {
     char cgroup[FAB_ATTEMPT_ID_MAX + 16];
@@ -146,14 +163,43 @@ static void end_container(const char *path, const char *id)
     fab_host_probe(&host);
     if (fab_runtime_find(&host, &runtime, NULL) != FAB_OK)
         return;
-    char pidfile[PATH_MAX];
-    fab_attempt_pidfile(path, id, pidfile);
-    unlink(pidfile);
     snprintf(root, sizeof root, "--root=%s/state", path);
     const char *argv[] = {runtime.oci, root, "delete", "--force", id, NULL};
     const char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-    struct fab_spawn spawn = {.argv = argv, .env = env, .fds = {-1, -1, -1, -1}};
+    struct fab_spawn spawn = {.argv = argv, .env = env, .fds = {-1, -1, -1, -1, -1}};
     (void)!fab_spawn_run(&spawn, NULL);
+}
+
+/* Wait for the runtime and the job, who hold the lock on the log that they inherited; false when it
+ * takes too long. */
+static bool wait_for_end(const char *path)
+{
+    char log[PATH_MAX + 8];
+    snprintf(log, sizeof log, "%s/stdout", path);
+    int fd = open(log, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool ended = fd < 0;
+    for (int i = 0; !ended && i < END_POLLS; i++) {
+        ended = flock(fd, LOCK_EX | LOCK_NB) == 0;
+        if (!ended)
+            nanosleep(&(struct timespec){.tv_nsec = END_PAUSE}, NULL);
+    }
+    if (fd >= 0)
+        close(fd);
+    return ended;
+}
+
+/* A runtime that outlives fabric may still be making the container, and know of none yet: then it
+ * is asked again. */
+static void end_all_of(const struct fab_attempt_dir *dead)
+{
+    char pidfile[PATH_MAX];
+    for (int i = 0; i < END_TRIES; i++) {
+        end_container(dead->path, dead->id);
+        if (wait_for_end(dead->path))
+            break;
+    }
+    fab_attempt_pidfile(dead->path, dead->id, pidfile);
+    unlink(pidfile);
 }
 
 void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id), void *arg)
@@ -178,7 +224,7 @@ void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id
         memcpy(dead.id, e->d_name, strlen(e->d_name) + 1);
         if ((size_t)snprintf(dead.path, sizeof dead.path, "%s/%s", path, e->d_name) <
             sizeof dead.path) {
-            end_container(dead.path, dead.id);
+            end_all_of(&dead);
             if (fab_attempt_dir_remove(&dead, NULL) == FAB_OK && reaped)
                 reaped(arg, e->d_name);
         }

@@ -3,7 +3,8 @@
  * HOME/jobs/ID holds the bundle, /out and /tmp of the job, its two log files, the runtime's state
  * and a lock file that its owner keeps locked while it lives. A process that is killed leaves the
  * folder with the lock free; the next one that runs a job command ends the container and removes
- * everything. */
+ * everything. The file stdout is locked too, by all who inherited it: the runtime while it starts
+ * the job, and the job. So the one who removes knows when the last of them is gone. */
 #ifndef FAB_EXEC_ATTEMPT_DIR_H
 #define FAB_EXEC_ATTEMPT_DIR_H
 
@@ -22,6 +23,9 @@ struct fab_attempt_dir {
 /* Make HOME/jobs/ID (mode 0700) and lock it. FAB_EEXIST. */
 FAB_MUST enum fab_rc fab_attempt_dir_make(const char *home, const char *id,
                                           struct fab_attempt_dir *out, struct fab_err *err);
+/* After the container has ended: remove its cgroup and all of the folder but out/, the two logs and
+ * the lock. Another thread may read those meanwhile. What cannot be removed is left to the next. */
+void fab_attempt_dir_strip(const struct fab_attempt_dir *dir);
 /* Remove it and everything in it, the attempt's cgroup too; the container has ended. */
 FAB_MUST enum fab_rc fab_attempt_dir_remove(struct fab_attempt_dir *dir, struct fab_err *err);
 

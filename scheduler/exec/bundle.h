@@ -15,7 +15,6 @@
 #include <sys/types.h>
 
 #define FAB_JOB_UID         60999 /* neither a Debian system user nor systemd's dynamic range's end */
-#define FAB_BUNDLE_INPUTS   256
 #define FAB_BUNDLE_NAME_MAX 128
 
 struct fab_bundle_input {

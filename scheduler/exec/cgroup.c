@@ -1,6 +1,7 @@
 #include "scheduler/exec/cgroup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,43 @@ void fab_cgroup_usage(const struct fab_host *host, const char *path, struct fab_
     out->memory_peak = number(host->memory_mount, path, "memory.max_usage_in_bytes", NULL);
     out->oom_kills = number(host->memory_mount, path, "memory.oom_control", "oom_kill");
     out->cpu_usec = number("/sys/fs/cgroup/cpuacct", path, "cpuacct.usage", NULL) / 1000;
+}
+
+/* The process's own group in the hierarchy at host->memory_mount. */
+static bool own_group(const struct fab_host *host, char *out, size_t room)
+{
+    char line[1024];
+    bool found = false;
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    if (!f)
+        return false;
+    while (!found && fgets(line, sizeof line, f)) { /* ID:CONTROLLERS:PATH */
+        char *controllers = strchr(line, ':');
+        char *path = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!path)
+            continue;
+        *path++ = '\0';
+        path[strcspn(path, "\n")] = '\0';
+        controllers++;
+        found = host->mode == FAB_CGROUP_V2 ? !*controllers : strcmp(controllers, "memory") == 0;
+        if (found && (size_t)snprintf(out, room, "%s%s", host->memory_mount, path) >= room)
+            found = false;
+    }
+    fclose(f);
+    return found;
+}
+
+void fab_cgroup_warm(const struct fab_host *host)
+{
+    char group[512], path[sizeof group + 16];
+    if (!host->memory_mount[0] || !own_group(host, group, sizeof group))
+        return;
+    snprintf(path, sizeof path, "%s/cgroup.procs", group);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    (void)!write(fd, "0", 1); /* the writer */
+    close(fd);
 }
 
 bool fab_cgroup_remove(const char *path)

@@ -12,6 +12,11 @@ struct fab_cgroup_usage {
 /* Read what the group `path` ("/fabric-ID") has used. Never fails. */
 void fab_cgroup_usage(const struct fab_host *host, const char *path, struct fab_cgroup_usage *out);
 
+/* Move this process into the group that it is in. That changes nothing, but the first move after a
+ * pause makes the kernel wait until every processor has passed a quiet state (5 to 15 ms), and the
+ * moves that soon follow, the runtime's own, no longer. Blocks for that long. Never fails. */
+void fab_cgroup_warm(const struct fab_host *host);
+
 /* Remove the empty group from every hierarchy, waiting up to a second for its last process to be
  * gone. False when one is left. */
 bool fab_cgroup_remove(const char *path);

@@ -9,7 +9,7 @@
 static int set_files(posix_spawn_file_actions_t *actions, const struct fab_spawn *spawn)
 {
     int failed = 0;
-    for (int i = 0; i < 4 && !failed; i++) {
+    for (int i = 0; i < 5 && !failed; i++) {
         if (spawn->fds[i] >= 0)
             failed = posix_spawn_file_actions_adddup2(actions, spawn->fds[i], i);
         else if (i < 3)

@@ -12,7 +12,7 @@ struct fab_spawn {
     const char *const *argv; /* argv[0] is the program's absolute path; NULL-terminated */
     const char *const *env;  /* NULL-terminated */
     const char *dir;         /* working directory; NULL: ours */
-    int fds[4]; /* become 0, 1, 2, 3 in the child; -1: /dev/null for 0 to 2, none for 3 */
+    int fds[5]; /* become 0 to 4 in the child; -1: /dev/null for 0 to 2, none for 3 and 4 */
     bool new_session;
 };
 

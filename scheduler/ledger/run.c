@@ -1,5 +1,6 @@
 #include "scheduler/ledger/run_parts.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +106,24 @@ static enum fab_rc keep(struct job_run *run, struct fab_err *err)
     return rc;
 }
 
+static void *strip(void *arg)
+{
+    const struct job_run *run = arg;
+    fab_attempt_dir_strip(&run->dir);
+    return NULL;
+}
+
+/* The result is stored while another thread removes what it does not need. */
+static enum fab_rc keep_and_strip(struct job_run *run, struct fab_err *err)
+{
+    pthread_t thread;
+    bool started = pthread_create(&thread, NULL, strip, run) == 0;
+    enum fab_rc rc = keep(run, err);
+    if (started)
+        pthread_join(thread, NULL);
+    return rc;
+}
+
 static enum fab_rc execute(struct job_run *run, struct fab_err *err)
 {
     const struct fab_job_request *r = run->request;
@@ -115,7 +134,7 @@ static enum fab_rc execute(struct job_run *run, struct fab_err *err)
     if (rc == FAB_OK) {
         conclude(run, &result);
         run->job.action = run->action_cid;
-        rc = keep(run, err);
+        rc = keep_and_strip(run, err);
     }
     if (run->dir.lock >= 0) {
         struct fab_err late = {0};

@@ -145,8 +145,8 @@ static enum fab_rc make_env(const struct job_run *run, struct fab_text_list *out
 /* ---- running ---- */
 
 struct mounted {
-    struct fab_bundle_input inputs[FAB_BUNDLE_INPUTS];
-    struct fab_cached held[FAB_BUNDLE_INPUTS + 1];
+    struct fab_bundle_input *inputs;
+    struct fab_cached *held; /* the inputs and the image */
     size_t n;
     const char *image_root;
 };
@@ -224,18 +224,19 @@ enum fab_rc job_run_attempt(struct job_run *run, struct fab_attempt_result *resu
                             struct fab_err *err)
 {
     struct fab_text_list env = {0};
-    struct mounted *m = calloc(1, sizeof *m);
-    if (!m || make_env(run, &env) != FAB_OK) {
-        fab_text_list_fini(&env);
-        free(m);
-        return fab_err_set(err, FAB_ENOMEM, "out of memory");
-    }
-    enum fab_rc rc = hold_content(run, m, err);
+    size_t n = run->action.n_inputs + 1; /* by what is there: a folder's path is large */
+    struct mounted m = {.inputs = calloc(n, sizeof *m.inputs), .held = calloc(n, sizeof *m.held)};
+    enum fab_rc rc = FAB_OK;
+    if (!m.inputs || !m.held || make_env(run, &env) != FAB_OK)
+        rc = fab_err_set(err, FAB_ENOMEM, "out of memory");
     if (rc == FAB_OK)
-        rc = run_in(run, m, &env, result, err);
-    for (size_t i = 0; i < m->n; i++)
-        fab_cache_release(&m->held[i]);
+        rc = hold_content(run, &m, err);
+    if (rc == FAB_OK)
+        rc = run_in(run, &m, &env, result, err);
+    for (size_t i = 0; i < m.n; i++)
+        fab_cache_release(&m.held[i]);
     fab_text_list_fini(&env);
-    free(m);
+    free(m.inputs);
+    free(m.held);
     return rc;
 }

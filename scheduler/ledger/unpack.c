@@ -1,9 +1,8 @@
 #include "scheduler/ledger/unpack.h"
 
 #include "scheduler/exec/dirs.h"
+#include "storage/files/archive_lib.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -152,6 +151,17 @@ static int clear_all(int at)
 
 /* ---- entries ---- */
 
+struct reader {
+    const struct fab_archive_lib *lib;
+    struct archive *archive;
+};
+
+static const char *said(const struct reader *a, const char *otherwise)
+{
+    const char *text = a->lib->archive_error_string(a->archive);
+    return text ? text : otherwise;
+}
+
 static enum fab_rc failed(const struct fab_unpack *u, const char *path, struct fab_err *err)
 {
     return fab_err_errno(err, errno, "cannot unpack %s of %s", path, u->label);
@@ -163,8 +173,8 @@ static enum fab_rc refuse(const struct fab_unpack *u, const char *name, struct f
                        name);
 }
 
-static enum fab_rc write_file(struct fab_unpack *u, struct archive *a, int at, const char *name,
-                              mode_t mode, const char *path, struct fab_err *err)
+static enum fab_rc write_file(struct fab_unpack *u, const struct reader *a, int at,
+                              const char *name, mode_t mode, const char *path, struct fab_err *err)
 {
     int fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -174,10 +184,11 @@ static enum fab_rc write_file(struct fab_unpack *u, struct archive *a, int at, c
     size_t n;
     la_int64_t offset;
     int got;
-    while (rc == FAB_OK && (got = archive_read_data_block(a, &bytes, &n, &offset)) != ARCHIVE_EOF) {
+    while (rc == FAB_OK && (got = a->lib->archive_read_data_block(a->archive, &bytes, &n,
+                                                                  &offset)) != ARCHIVE_EOF) {
         if (got < ARCHIVE_WARN) {
             rc = fab_err_set(err, FAB_EFORMAT, "%s is damaged at %s: %s", u->label, path,
-                             archive_error_string(a) ? archive_error_string(a) : "no reason given");
+                             said(a, "no reason given"));
         } else if (n > u->max_bytes) {
             rc = fab_err_set(err, FAB_ELIMIT, "%s is larger than the free disk space allows",
                              u->label);
@@ -228,12 +239,13 @@ static enum fab_rc make_link(struct fab_unpack *u, int at, const char *name, con
     return bad ? failed(u, path, err) : FAB_OK;
 }
 
-static enum fab_rc add_entry(struct fab_unpack *u, struct archive *a, struct archive_entry *e,
+static enum fab_rc add_entry(struct fab_unpack *u, const struct reader *a, struct archive_entry *e,
                              char *path, struct fab_err *err)
 {
-    const char *name, *link = archive_entry_hardlink(e), *target = archive_entry_symlink(e);
-    mode_t mode = archive_entry_perm(e);
-    unsigned type = archive_entry_filetype(e);
+    const char *name, *link = a->lib->archive_entry_hardlink(e),
+                      *target = a->lib->archive_entry_symlink(e);
+    mode_t mode = a->lib->archive_entry_perm(e);
+    unsigned type = a->lib->archive_entry_filetype(e);
     bool special = !link && type != AE_IFREG && type != AE_IFDIR && type != AE_IFLNK;
     if (special) {
         u->stats->skipped++;
@@ -287,29 +299,32 @@ static bool is_whiteout(const char *path)
  */
 static enum fab_rc one_pass(struct fab_unpack *u, int fd, bool whiteouts, struct fab_err *err)
 {
-    struct archive *a = archive_read_new();
+    struct reader a;
     struct archive_entry *e;
+    FAB_TRY(fab_archive_lib(&a.lib, err));
+    a.archive = a.lib->archive_read_new();
     enum fab_rc rc = FAB_OK;
-    if (!a)
+    if (!a.archive)
         return fab_err_set(err, FAB_ENOMEM, "out of memory");
-    if (lseek(fd, 0, SEEK_SET) < 0 || archive_read_support_filter_all(a) < ARCHIVE_WARN ||
-        archive_read_support_format_tar(a) != ARCHIVE_OK ||
-        archive_read_support_format_empty(a) != ARCHIVE_OK ||
-        archive_read_open_fd(a, fd, READ_BLOCK) != ARCHIVE_OK) {
+    if (lseek(fd, 0, SEEK_SET) < 0 ||
+        a.lib->archive_read_support_filter_all(a.archive) < ARCHIVE_WARN ||
+        a.lib->archive_read_support_format_tar(a.archive) != ARCHIVE_OK ||
+        a.lib->archive_read_support_format_empty(a.archive) != ARCHIVE_OK ||
+        a.lib->archive_read_open_fd(a.archive, fd, READ_BLOCK) != ARCHIVE_OK) {
         rc = fab_err_set(err, FAB_EFORMAT, "%s is not a tar archive: %s", u->label,
-                         archive_error_string(a) ? archive_error_string(a) : "cannot be read");
-        archive_read_free(a);
+                         said(&a, "cannot be read"));
+        a.lib->archive_read_free(a.archive);
         return rc;
     }
     for (size_t n = 0; rc == FAB_OK; n++) {
         char path[PATH_MAX];
-        int got = archive_read_next_header(a, &e);
+        int got = a.lib->archive_read_next_header(a.archive, &e);
         if (got == ARCHIVE_EOF)
             break;
-        const char *name = got < ARCHIVE_WARN ? NULL : archive_entry_pathname(e);
+        const char *name = got < ARCHIVE_WARN ? NULL : a.lib->archive_entry_pathname(e);
         if (!name)
             rc = fab_err_set(err, FAB_EFORMAT, "%s is not a whole tar archive: %s", u->label,
-                             archive_error_string(a) ? archive_error_string(a) : "a bad name");
+                             said(&a, "a bad name"));
         else if (n == ENTRIES_MAX)
             rc = fab_err_set(err, FAB_ELIMIT, "%s has too many entries", u->label);
         else if (!clean_path(name, path))
@@ -319,9 +334,9 @@ static enum fab_rc one_pass(struct fab_unpack *u, int fd, bool whiteouts, struct
         else if (u->layer && is_whiteout(path))
             rc = whiteouts ? take_away(u, path, err) : FAB_OK;
         else if (!whiteouts)
-            rc = add_entry(u, a, e, path, err);
+            rc = add_entry(u, &a, e, path, err);
     }
-    archive_read_free(a);
+    a.lib->archive_read_free(a.archive);
     return rc;
 }
 

@@ -1,10 +1,9 @@
 #include "storage/dag/unixfs.h"
 
+#include "storage/multiformats/protobuf.h"
 #include "storage/multiformats/varint.h"
 
 #include <string.h>
-
-enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
 enum {
     FIELD_TYPE = 1,
@@ -19,39 +18,7 @@ enum {
 
 #define NSEC_LIMIT 1000000000u
 
-struct field {
-    uint64_t number;
-    unsigned wire;
-    uint64_t value;         /* WIRE_VARINT, WIRE_64, WIRE_32 */
-    struct fab_slice bytes; /* WIRE_BYTES */
-};
-
-static enum fab_rc field_read(struct fab_reader *r, struct field *out)
-{
-    uint64_t tag, n;
-    FAB_TRY(fab_varint_read_pb(r, &tag));
-    out->number = tag >> 3;
-    out->wire = tag & 7;
-    if (out->number == 0)
-        return FAB_EFORMAT;
-    switch (out->wire) {
-    case WIRE_VARINT:
-        return fab_varint_read_pb(r, &out->value);
-    case WIRE_64:
-        return fab_read_le(r, 8, &out->value);
-    case WIRE_32:
-        return fab_read_le(r, 4, &out->value);
-    case WIRE_BYTES:
-        FAB_TRY(fab_varint_read_pb(r, &n));
-        if (n > fab_reader_left(r))
-            return FAB_EFORMAT;
-        return fab_read_bytes(r, (size_t)n, &out->bytes);
-    default:
-        return FAB_EFORMAT;
-    }
-}
-
-static enum fab_rc need(const struct field *f, unsigned wire)
+static enum fab_rc need(const struct fab_proto_field *f, unsigned wire)
 {
     return f->wire == wire ? FAB_OK : FAB_EFORMAT;
 }
@@ -62,14 +29,14 @@ static enum fab_rc mtime_decode(struct fab_slice s, struct fab_unixfs_attr *attr
     bool has_seconds = false;
     uint64_t seconds = 0, nsec = 0;
     while (fab_reader_left(&r) > 0) {
-        struct field f;
-        FAB_TRY(field_read(&r, &f));
+        struct fab_proto_field f;
+        FAB_TRY(fab_proto_next(&r, &f));
         if (f.number == 1) {
-            FAB_TRY(need(&f, WIRE_VARINT));
+            FAB_TRY(need(&f, FAB_PROTO_VARINT));
             has_seconds = true;
             seconds = f.value;
         } else if (f.number == 2) {
-            FAB_TRY(need(&f, WIRE_32));
+            FAB_TRY(need(&f, FAB_PROTO_32));
             nsec = f.value;
         }
     }
@@ -90,11 +57,11 @@ static enum fab_rc size_add(struct fab_unixfs *node, uint64_t size)
     return FAB_OK;
 }
 
-static enum fab_rc sizes_decode(const struct field *f, struct fab_unixfs *node)
+static enum fab_rc sizes_decode(const struct fab_proto_field *f, struct fab_unixfs *node)
 {
-    if (f->wire == WIRE_VARINT)
+    if (f->wire == FAB_PROTO_VARINT)
         return size_add(node, f->value);
-    FAB_TRY(need(f, WIRE_BYTES));
+    FAB_TRY(need(f, FAB_PROTO_BYTES));
     struct fab_reader r = fab_reader(f->bytes);
     while (fab_reader_left(&r) > 0) {
         uint64_t size;
@@ -104,45 +71,46 @@ static enum fab_rc sizes_decode(const struct field *f, struct fab_unixfs *node)
     return FAB_OK;
 }
 
-static enum fab_rc field_apply(const struct field *f, struct fab_unixfs *node, bool *has_type)
+static enum fab_rc field_apply(const struct fab_proto_field *f, struct fab_unixfs *node,
+                               bool *has_type)
 {
     switch (f->number) {
     case FIELD_TYPE:
-        FAB_TRY(need(f, WIRE_VARINT));
+        FAB_TRY(need(f, FAB_PROTO_VARINT));
         if (f->value > FAB_UNIXFS_HAMT)
             return FAB_EFORMAT;
         node->type = (enum fab_unixfs_type)f->value;
         *has_type = true;
         return FAB_OK;
     case FIELD_DATA:
-        FAB_TRY(need(f, WIRE_BYTES));
+        FAB_TRY(need(f, FAB_PROTO_BYTES));
         node->data = f->bytes;
         node->has_data = true;
         return FAB_OK;
     case FIELD_FILESIZE:
-        FAB_TRY(need(f, WIRE_VARINT));
+        FAB_TRY(need(f, FAB_PROTO_VARINT));
         node->filesize = f->value;
         node->has_filesize = true;
         return FAB_OK;
     case FIELD_BLOCKSIZES:
         return sizes_decode(f, node);
     case FIELD_HASH_TYPE:
-        FAB_TRY(need(f, WIRE_VARINT));
+        FAB_TRY(need(f, FAB_PROTO_VARINT));
         node->hash_type = f->value;
         node->has_hash_type = true;
         return FAB_OK;
     case FIELD_FANOUT:
-        FAB_TRY(need(f, WIRE_VARINT));
+        FAB_TRY(need(f, FAB_PROTO_VARINT));
         node->fanout = f->value;
         node->has_fanout = true;
         return FAB_OK;
     case FIELD_MODE:
-        FAB_TRY(need(f, WIRE_VARINT));
+        FAB_TRY(need(f, FAB_PROTO_VARINT));
         node->attr.mode = (uint32_t)f->value & FAB_UNIXFS_MODE_MASK;
         node->attr.has_mode = true;
         return FAB_OK;
     case FIELD_MTIME:
-        FAB_TRY(need(f, WIRE_BYTES));
+        FAB_TRY(need(f, FAB_PROTO_BYTES));
         return mtime_decode(f->bytes, &node->attr);
     default:
         return FAB_OK;
@@ -155,8 +123,8 @@ enum fab_rc fab_unixfs_decode(struct fab_slice s, struct fab_unixfs *out)
     struct fab_reader r = fab_reader(s);
     bool has_type = false;
     while (fab_reader_left(&r) > 0) {
-        struct field f;
-        FAB_TRY(field_read(&r, &f));
+        struct fab_proto_field f;
+        FAB_TRY(fab_proto_next(&r, &f));
         FAB_TRY(field_apply(&f, &node, &has_type));
     }
     if (!has_type)
@@ -176,12 +144,12 @@ bool fab_unixfs_sizes_next(struct fab_unixfs_sizes *it, uint64_t *out)
     for (;;) {
         if (fab_reader_left(&it->packed) > 0)
             return fab_varint_read_pb(&it->packed, out) == FAB_OK;
-        struct field f;
-        if (fab_reader_left(&it->fields) == 0 || field_read(&it->fields, &f) != FAB_OK)
+        struct fab_proto_field f;
+        if (fab_proto_next(&it->fields, &f) != FAB_OK)
             return false;
         if (f.number != FIELD_BLOCKSIZES)
             continue;
-        if (f.wire == WIRE_VARINT) {
+        if (f.wire == FAB_PROTO_VARINT) {
             *out = f.value;
             return true;
         }
@@ -223,13 +191,13 @@ static size_t encoded_size(const struct fab_unixfs *node, const uint64_t *sizes)
 
 static enum fab_rc put_varint(struct fab_buf *out, unsigned number, uint64_t v)
 {
-    FAB_TRY(fab_buf_byte(out, (uint8_t)(number << 3 | WIRE_VARINT)));
+    FAB_TRY(fab_buf_byte(out, (uint8_t)(number << 3 | FAB_PROTO_VARINT)));
     return fab_varint_append_pb(out, v);
 }
 
 static enum fab_rc put_tag_length(struct fab_buf *out, unsigned number, uint64_t n)
 {
-    FAB_TRY(fab_buf_byte(out, (uint8_t)(number << 3 | WIRE_BYTES)));
+    FAB_TRY(fab_buf_byte(out, (uint8_t)(number << 3 | FAB_PROTO_BYTES)));
     return fab_varint_append_pb(out, n);
 }
 
@@ -240,8 +208,8 @@ static enum fab_rc put_mtime(struct fab_buf *out, const struct fab_unixfs_attr *
     if (attr->mtime_nsec == 0)
         return FAB_OK;
     uint32_t v = attr->mtime_nsec;
-    const uint8_t nsec[5] = {2 << 3 | WIRE_32, (uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16),
-                             (uint8_t)(v >> 24)};
+    const uint8_t nsec[5] = {2 << 3 | FAB_PROTO_32, (uint8_t)v, (uint8_t)(v >> 8),
+                             (uint8_t)(v >> 16), (uint8_t)(v >> 24)};
     return fab_buf_append(out, nsec, sizeof nsec);
 }
 

@@ -1,12 +1,11 @@
 #include "storage/dag/dir_reader.h"
 #include "storage/dag/file_reader.h"
 #include "storage/dag/resolve.h"
+#include "storage/files/archive_lib.h"
 #include "storage/files/get.h"
 #include "storage/files/out.h"
 #include "storage/files/tree.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +24,7 @@ struct tar {
     struct source source;
     struct watch watch;
     struct out out;
+    const struct fab_archive_lib *lib;
     struct archive *archive;
     struct fab_buf path; /* of the entry, with a NUL after it */
     struct fab_node_info info;
@@ -99,7 +99,7 @@ static enum fab_rc archive_fault(struct tar *tar)
 {
     if (tar->out_rc != FAB_OK)
         return tar->out_rc;
-    const char *text = archive_error_string(tar->archive);
+    const char *text = tar->lib->archive_error_string(tar->archive);
     return fab_err_set(tar->err, FAB_EIO, "cannot archive %s: %s", (const char *)tar->path.data,
                        text ? text : "unknown error");
 }
@@ -107,20 +107,20 @@ static enum fab_rc archive_fault(struct tar *tar)
 static enum fab_rc header_add(struct tar *tar, mode_t type, uint64_t size)
 {
     const struct fab_unixfs_attr *attr = &tar->info.attr;
-    struct archive_entry *entry = archive_entry_new();
+    struct archive_entry *entry = tar->lib->archive_entry_new();
     if (!entry)
         return FAB_ENOMEM;
     mode_t usual = type == AE_IFDIR ? 0755 : type == AE_IFLNK ? 0777 : 0644;
-    archive_entry_copy_pathname(entry, (const char *)tar->path.data);
-    archive_entry_set_filetype(entry, type);
-    archive_entry_set_perm(entry, attr->has_mode ? attr->mode & 0777 : usual);
-    archive_entry_set_size(entry, (la_int64_t)size);
-    archive_entry_set_mtime(entry, attr->has_mtime ? attr->mtime : 0,
-                            attr->has_mtime ? (long)attr->mtime_nsec : 0);
+    tar->lib->archive_entry_copy_pathname(entry, (const char *)tar->path.data);
+    tar->lib->archive_entry_set_filetype(entry, type);
+    tar->lib->archive_entry_set_perm(entry, attr->has_mode ? attr->mode & 0777 : usual);
+    tar->lib->archive_entry_set_size(entry, (la_int64_t)size);
+    tar->lib->archive_entry_set_mtime(entry, attr->has_mtime ? attr->mtime : 0,
+                                      attr->has_mtime ? (long)attr->mtime_nsec : 0);
     if (type == AE_IFLNK)
-        archive_entry_copy_symlink(entry, tar->info.target);
-    int result = archive_write_header(tar->archive, entry);
-    archive_entry_free(entry);
+        tar->lib->archive_entry_copy_symlink(entry, tar->info.target);
+    int result = tar->lib->archive_write_header(tar->archive, entry);
+    tar->lib->archive_entry_free(entry);
     tar->left = size;
     return result < ARCHIVE_WARN ? archive_fault(tar) : tar->out_rc;
 }
@@ -130,7 +130,7 @@ static enum fab_rc on_data(void *arg, uint64_t offset, struct fab_slice data)
     struct tar *tar = arg;
     (void)offset;
     while (data.n) {
-        la_ssize_t n = archive_write_data(tar->archive, data.p, data.n);
+        la_ssize_t n = tar->lib->archive_write_data(tar->archive, data.p, data.n);
         if (n <= 0)
             return archive_fault(tar);
         data = fab_slice(data.p + n, data.n - (size_t)n);
@@ -231,14 +231,14 @@ static enum fab_rc entry_add(struct tar *tar, const struct fab_cid *cid)
 
 static enum fab_rc archive_open(struct tar *tar)
 {
-    tar->archive = archive_write_new();
+    tar->archive = tar->lib->archive_write_new();
     if (!tar->archive)
         return FAB_ENOMEM;
     /* Names are any bytes: they are declared as such and not converted. */
-    if (archive_write_set_format_pax_restricted(tar->archive) != ARCHIVE_OK ||
-        archive_write_set_options(tar->archive, "hdrcharset=BINARY") < ARCHIVE_WARN ||
-        archive_write_set_bytes_per_block(tar->archive, 0) != ARCHIVE_OK ||
-        archive_write_open2(tar->archive, tar, NULL, on_write, NULL, NULL) != ARCHIVE_OK)
+    if (tar->lib->archive_write_set_format_pax_restricted(tar->archive) != ARCHIVE_OK ||
+        tar->lib->archive_write_set_options(tar->archive, "hdrcharset=BINARY") < ARCHIVE_WARN ||
+        tar->lib->archive_write_set_bytes_per_block(tar->archive, 0) != ARCHIVE_OK ||
+        tar->lib->archive_write_open2(tar->archive, tar, NULL, on_write, NULL, NULL) != ARCHIVE_OK)
         return archive_fault(tar);
     return FAB_OK;
 }
@@ -248,7 +248,7 @@ static enum fab_rc archive_all(struct tar *tar, const struct fab_cid *cid, struc
     FAB_TRY(path_set(tar, 0, name, false));
     FAB_TRY(archive_open(tar));
     FAB_TRY(entry_add(tar, cid));
-    if (archive_write_close(tar->archive) != ARCHIVE_OK || tar->out_rc != FAB_OK)
+    if (tar->lib->archive_write_close(tar->archive) != ARCHIVE_OK || tar->out_rc != FAB_OK)
         return archive_fault(tar);
     source_rest(&tar->source);
     return out_flush(&tar->out);
@@ -264,8 +264,8 @@ static void archive_close(struct tar *tar, enum fab_rc rc)
     if (rc != FAB_OK && tar->out_rc == FAB_OK)
         tar->out_rc = rc;
     if (tar->left > PAD_MAX)
-        archive_write_fail(tar->archive);
-    archive_write_free(tar->archive);
+        tar->lib->archive_write_fail(tar->archive);
+    tar->lib->archive_write_free(tar->archive);
 }
 
 enum fab_rc fab_get_archive(struct fab_store *store, uint32_t ws, const struct fab_cid *cid,
@@ -280,6 +280,7 @@ enum fab_rc fab_get_archive(struct fab_store *store, uint32_t ws, const struct f
     tar.err->msg[0] = '\0';
     if (tree_name_fault(fab_slice(name, strlen(name))))
         return fab_err_set(err, FAB_EINVAL, "'%s' cannot be the name of an entry", name);
+    FAB_TRY(fab_archive_lib(&tar.lib, err));
     FAB_TRY(fab_lease_root(store, ws, cid, &lease, err));
     source_init(&tar.source, store, ws, options && options->verify);
     watch_init(&tar.watch, options ? &options->watch : NULL);

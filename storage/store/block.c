@@ -94,6 +94,8 @@ enum fab_rc store_block_write(struct store_change *change, const struct fab_cid 
 {
     struct fab_store *store = change->store;
     struct store_key key;
+    if (store_ws_leaving(&change->ws))
+        return FAB_ENOENT;
     store_key_ws(&key, change->ws.id, fab_cid_mh(cid));
     struct store_entry entry = {.gen = change->gen, .owner = owner, .size = (uint32_t)data.n};
     uint8_t bytes[ENTRY_BYTES];

@@ -329,3 +329,12 @@ enum fab_rc fab_store_info(struct fab_store *store, struct fab_store_info *out, 
     *out = info;
     return FAB_OK;
 }
+
+uint64_t fab_store_version(struct fab_store *store)
+{
+    MDB_envinfo info;
+    store_gate_enter(store, false);
+    mdb_env_info(store->env, &info);
+    store_gate_leave(store);
+    return info.me_last_txnid;
+}

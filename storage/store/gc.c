@@ -368,6 +368,8 @@ static enum fab_rc run(struct gc *gc)
     if (rc != FAB_OK)
         return rc;
     gc->total = info.blocks;
+    if (!gc->options->dry_run)
+        FAB_TRY(fab_workspace_sweep(gc->store, gc->options->cancel, gc->err));
     FAB_TRY(open_generation(gc));
     rc = mark_all(gc);
     if (rc == FAB_OK)

@@ -126,6 +126,15 @@ enum fab_rc store_ws_save(struct fab_store *store, MDB_txn *txn,
                           const struct fab_workspace_info *info);
 enum fab_rc store_ws_make(struct fab_store *store, MDB_txn *txn, const char *name,
                           struct fab_workspace_info *out);
+/* Was removed, and is only still there because what it saw has to go first. */
+static inline bool store_ws_leaving(const struct fab_workspace_info *info)
+{
+    return info->name[0] == 0;
+}
+/* FAB_ENOENT when the workspace is not there or leaves: nothing may be written into it. */
+enum fab_rc store_ws_check(struct fab_store *store, MDB_txn *txn, uint32_t ws);
+/* One that leaves; FAB_ENOENT. */
+enum fab_rc store_ws_next_leaving(struct fab_store *store, MDB_txn *txn, uint32_t *out);
 
 /* ---- blocks (block.c): one write transaction's changes, counted once at its end ---- */
 struct store_entry {

@@ -74,6 +74,7 @@ enum fab_rc store_pin_put(struct fab_store *store, MDB_txn *txn, uint32_t ws,
                           const struct fab_cid *cid, enum fab_pin_mode mode, const char *name)
 {
     struct fab_pin old = {0};
+    FAB_TRY(store_ws_check(store, txn, ws));
     enum fab_rc rc = get(store, txn, ws, cid, &old);
     if (rc != FAB_OK && rc != FAB_ENOENT)
         return rc;
@@ -116,6 +117,7 @@ enum fab_rc store_root_put(struct fab_store *store, MDB_txn *txn, uint32_t ws,
                            const struct fab_cid *cid, int64_t now)
 {
     struct fab_pin pin;
+    FAB_TRY(store_ws_check(store, txn, ws));
     enum fab_rc rc = get(store, txn, ws, cid, &pin);
     if (rc != FAB_ENOENT)
         return rc; /* pinned: nothing to remember */

@@ -27,6 +27,8 @@ struct fab_store_options {
 FAB_MUST enum fab_rc fab_store_open(const char *dir, const struct fab_store_options *options,
                                     struct fab_store **out, struct fab_err *err);
 void fab_store_close(struct fab_store *store);
+/* A number that is another one after every write, by whichever process. Any thread; cheap. */
+uint64_t fab_store_version(struct fab_store *store);
 
 /* ---- workspaces ---- */
 
@@ -49,6 +51,18 @@ fab_workspace_list(struct fab_store *store,
 /* 0 removes the quota. A quota below what is used is allowed: writes then fail. */
 FAB_MUST enum fab_rc fab_workspace_set_quota(struct fab_store *store, uint32_t ws, uint64_t bytes,
                                              struct fab_err *err);
+
+/* Take the workspace's name, durably: it is gone for everybody, and what it saw goes with the next
+ * fab_workspace_sweep or collection, with its pins, its roots, and the records of higher layers
+ * whose keys begin with its id. Ids are not given again. FAB_EINVAL for the local one, FAB_ENOENT,
+ * FAB_EBUSY while a lease lives in it. */
+FAB_MUST enum fab_rc fab_workspace_remove(struct fab_store *store, uint32_t ws,
+                                          struct fab_err *err);
+/* Clear what removed workspaces left, in small write transactions beside everything else; blocks
+ * that no other workspace sees go. `cancel` may be NULL; FAB_EINTERRUPTED leaves the rest for the
+ * next time. */
+FAB_MUST enum fab_rc fab_workspace_sweep(struct fab_store *store, const atomic_bool *cancel,
+                                         struct fab_err *err);
 
 struct fab_store_info {
     uint64_t bytes, blocks; /* block bytes and blocks in the store, each once */
@@ -209,7 +223,9 @@ struct fab_store_batch; /* one write transaction */
 
 FAB_MUST enum fab_rc fab_batch_begin(struct fab_store *store, struct fab_store_batch **out,
                                      struct fab_err *err);
-/* `table` is 1 to 31 letters; keys 1 to 400 bytes; values up to 64 KiB. */
+/* `table` is 1 to 31 letters; keys 1 to 400 bytes; values up to 64 KiB. The keys of a workspace's
+ * own records begin with its id (u32 big-endian), so that they go with it; other keys must not look
+ * like that. */
 FAB_MUST enum fab_rc fab_batch_put(struct fab_store_batch *batch, const char *table,
                                    struct fab_slice key, struct fab_slice value);
 FAB_MUST enum fab_rc fab_batch_delete(struct fab_store_batch *batch, const char *table,

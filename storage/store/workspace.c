@@ -61,6 +61,13 @@ enum fab_rc store_ws_make(struct fab_store *store, MDB_txn *txn, const char *nam
     return FAB_OK;
 }
 
+enum fab_rc store_ws_check(struct fab_store *store, MDB_txn *txn, uint32_t ws)
+{
+    struct fab_workspace_info info;
+    FAB_TRY(store_ws_load(store, txn, ws, &info));
+    return store_ws_leaving(&info) ? FAB_ENOENT : FAB_OK;
+}
+
 static bool name_ok(const char *name)
 {
     size_t n = strlen(name);
@@ -69,6 +76,7 @@ static bool name_ok(const char *name)
     return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == n;
 }
 
+/* Every workspace, also those that are leaving. */
 static enum fab_rc each(struct fab_store *store, MDB_txn *txn,
                         enum fab_rc (*fn)(void *arg, const struct fab_workspace_info *info),
                         void *arg)
@@ -111,13 +119,40 @@ static enum fab_rc match(void *arg, const struct fab_workspace_info *info)
     return FAB_EEXIST; /* found: stop */
 }
 
+static enum fab_rc match_leaving(void *arg, const struct fab_workspace_info *info)
+{
+    uint32_t *out = arg;
+    if (!store_ws_leaving(info))
+        return FAB_OK;
+    *out = info->id;
+    return FAB_EEXIST;
+}
+
+enum fab_rc store_ws_next_leaving(struct fab_store *store, MDB_txn *txn, uint32_t *out)
+{
+    enum fab_rc rc = each(store, txn, match_leaving, out);
+    return rc == FAB_EEXIST ? FAB_OK : rc == FAB_OK ? FAB_ENOENT : rc;
+}
+
+struct listing {
+    enum fab_rc (*fn)(void *arg, const struct fab_workspace_info *info);
+    void *arg;
+};
+
+static enum fab_rc list_named(void *arg, const struct fab_workspace_info *info)
+{
+    const struct listing *listing = arg;
+    return store_ws_leaving(info) ? FAB_OK : listing->fn(listing->arg, info);
+}
+
 enum fab_rc fab_workspace_list(struct fab_store *store,
                                enum fab_rc (*fn)(void *arg, const struct fab_workspace_info *info),
                                void *arg)
 {
     MDB_txn *txn;
+    struct listing listing = {fn, arg};
     FAB_TRY(store_read_begin(store, &txn));
-    enum fab_rc rc = each(store, txn, fn, arg);
+    enum fab_rc rc = each(store, txn, list_named, &listing);
     store_read_end(store, txn);
     return rc;
 }

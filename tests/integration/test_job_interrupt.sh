@@ -45,6 +45,33 @@ pgrep -f 'sleep 42765[4]' >/dev/null || fail "the test shows nothing: the job ha
 ok fabric job ls
 eq '' "$(traces)" "traces after SIGKILL"
 
+# The same at any moment of a job's start: conmon, the runtime and the job are of different age then.
+for i in $(seq 20); do
+    fabric job run -- sleep 447654 2>/dev/null &
+    pid=$!
+    sleep 0.00$((i / 10))$((i % 10))
+    sleep 0.0$((RANDOM % 3))
+    kill -9 $pid
+    wait $pid 2>/dev/null
+    ok fabric job ls
+done
+sleep 0.2 # a runtime that found its bundle removed
+ok fabric job ls
+eq '' "$(traces)" "traces after SIGKILL while a job starts"
+
+# Without a bundle there is nothing to run, and nobody waits for one.
+mkdir wide && for i in $(seq 520); do : >wide/f$i; done
+exits 125 fabric job run --image "$(fabric put -q wide)" -- true
+grep -q 'more than 512 entries' .err || fail "not the bundle's fault: $(cat .err)"
+eq '' "$(pgrep -af "conmon.*$FABRIC_HOME")" "a conmon that waits"
+eq '' "$(traces)" "traces of a job without a bundle"
+
+# Jobs that end before anybody looks.
+for i in $(seq 20); do
+    exits $((i % 4)) fabric job run --no-cache -- sh -c "echo $i; exit $((i % 4))"
+    eq $i "$(cat .out)" "the output of a short job"
+done
+
 # The job's time limit holds without its fabric.
 fabric job run --timeout 2s -- sleep 437654 2>/dev/null &
 pid=$!

@@ -2,6 +2,7 @@
 #include "storage/store/store.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -386,6 +387,214 @@ static void tables_keep_order_and_atomicity(void **state)
     fab_buf_fini(&seen);
 }
 
+/* ---- removing a workspace ---- */
+
+static uint32_t make_workspace(struct fixture *f, const char *name)
+{
+    struct fab_workspace_info info;
+    assert_int_equal(fab_workspace_find(f->store, name, true, &info, NULL), FAB_OK);
+    return info.id;
+}
+
+/* Put blocks into another workspace than the fixture's, and pin the first. */
+static void put_into(struct fixture *f, uint32_t ws, uint64_t from, uint64_t to)
+{
+    uint8_t bytes[300];
+    uint32_t own = f->ws;
+    f->ws = ws;
+    struct fab_ingest *in = begin(f);
+    struct fab_ingest_root root = {.cid = make_block(from, bytes, sizeof bytes), .pin = true};
+    assert_int_equal(put_range(in, from, to, sizeof bytes), FAB_OK);
+    assert_int_equal(fab_ingest_commit(in, &root, 1, NULL, NULL), FAB_OK);
+    f->ws = own;
+}
+
+static void put_record(struct fixture *f, const char *table, uint32_t ws, uint8_t n)
+{
+    struct fab_store_batch *batch;
+    const uint8_t key[] = {0, 0, 0, (uint8_t)ws, n};
+    assert_int_equal(fab_batch_begin(f->store, &batch, NULL), FAB_OK);
+    assert_int_equal(fab_batch_put(batch, table, fab_slice(key, 5), fab_slice("v", 1)), FAB_OK);
+    assert_int_equal(fab_batch_commit(batch, NULL), FAB_OK);
+}
+
+static enum fab_rc count_row(void *arg, struct fab_slice key, struct fab_slice value)
+{
+    size_t *n = arg;
+    (void)key;
+    (void)value;
+    (*n)++;
+    return FAB_OK;
+}
+
+static size_t count_records(struct fixture *f, const char *table, uint32_t ws)
+{
+    size_t n = 0;
+    const uint8_t prefix[] = {0, 0, 0, (uint8_t)ws};
+    assert_int_equal(fab_table_each(f->store, table, fab_slice(prefix, 4), false, count_row, &n),
+                     FAB_OK);
+    return n;
+}
+
+static enum fab_rc count_pin(void *arg, const struct fab_pin *pin)
+{
+    size_t *n = arg;
+    (void)pin;
+    (*n)++;
+    return FAB_OK;
+}
+
+static enum fab_rc count_workspace(void *arg, const struct fab_workspace_info *info)
+{
+    size_t *n = arg;
+    assert_true(info->name[0] != 0);
+    (*n)++;
+    return FAB_OK;
+}
+
+static uint64_t blocks_of(struct fixture *f)
+{
+    struct fab_store_info info;
+    assert_int_equal(fab_store_info(f->store, &info, NULL), FAB_OK);
+    assert_int_equal(info.bytes, info.blocks * 300);
+    return info.blocks;
+}
+
+static void a_removed_workspace_leaves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t lab = make_workspace(f, "lab"), other = make_workspace(f, "other");
+    struct fab_workspace_info info;
+    struct fab_lease *lease;
+    uint8_t bytes[300];
+    size_t n = 0;
+    put_into(f, f->ws, 0, 100);
+    put_into(f, lab, 50, 200);
+    put_into(f, other, 190, 210);
+    for (uint8_t i = 0; i < 3; i++) {
+        put_record(f, "jobs", lab, i);
+        put_record(f, "zz", lab, i);
+    }
+    put_record(f, "jobs", f->ws, 7);
+    put_record(f, "jobs", other, 7);
+    put_record(f, "middle", other, 7);
+    struct fab_cid unpinned = make_block(60, bytes, sizeof bytes), cid;
+    assert_int_equal(fab_pin_add(f->store, lab, &unpinned, FAB_PIN_DIRECT, NULL, NULL), FAB_OK);
+    assert_int_equal(fab_pin_remove(f->store, lab, &unpinned, NULL), FAB_OK); /* a root now */
+    assert_int_equal(blocks_of(f), 210);
+
+    assert_int_equal(fab_workspace_remove(f->store, lab, NULL), FAB_OK);
+    assert_int_equal(fab_workspace_find(f->store, "lab", false, &info, NULL), FAB_ENOENT);
+    assert_int_equal(fab_workspace_list(f->store, count_workspace, &n), FAB_OK);
+    assert_int_equal(n, 2);
+    cid = make_block(50, bytes, sizeof bytes); /* nothing gets into it any more */
+    assert_int_equal(fab_pin_add(f->store, lab, &cid, FAB_PIN_DIRECT, NULL, NULL), FAB_ENOENT);
+    struct fab_ingest *in = NULL;
+    if (fab_ingest_open(f->store, lab, &in, NULL) == FAB_OK) {
+        enum fab_rc rc FAB_UNUSED = put_range(in, 500, 510, sizeof bytes);
+        assert_int_equal(fab_ingest_commit(in, NULL, 0, NULL, NULL), FAB_ENOENT);
+    }
+    assert_int_equal(blocks_of(f), 210);
+
+    assert_int_equal(fab_workspace_sweep(f->store, NULL, NULL), FAB_OK);
+    assert_int_equal(blocks_of(f), 120);
+    assert_int_equal(count_there(f, 0, 210, 300), 100);
+    assert_int_equal(count_records(f, "jobs", lab) + count_records(f, "zz", lab), 0);
+    assert_int_equal(count_records(f, "jobs", f->ws), 1);
+    assert_int_equal(count_records(f, "jobs", other), 1);
+    assert_int_equal(count_records(f, "middle", other), 1);
+    n = 0;
+    assert_int_equal(fab_pin_list(f->store, lab, count_pin, &n), FAB_OK);
+    assert_int_equal(n, 0);
+    assert_int_equal(fab_workspace_sweep(f->store, NULL, NULL), FAB_OK);
+
+    uint32_t again = make_workspace(f, "lab"); /* the number is not given again */
+    assert_true(again != lab && again != other);
+    f->ws = other;
+    assert_int_equal(count_there(f, 190, 210, 300), 20);
+    assert_int_equal(fab_lease_root(f->store, other, &cid, &lease, NULL), FAB_OK);
+    fab_lease_release(lease);
+}
+
+static void a_workspace_at_work_is_not_removed(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t lab = make_workspace(f, "lab");
+    struct fab_lease *lease;
+    struct fab_err err = {0};
+    uint8_t bytes[300];
+    put_into(f, lab, 0, 10);
+    struct fab_cid cid = make_block(0, bytes, sizeof bytes);
+    assert_int_equal(fab_lease_root(f->store, lab, &cid, &lease, NULL), FAB_OK);
+    assert_int_equal(fab_workspace_remove(f->store, lab, &err), FAB_EBUSY);
+    assert_non_null(strstr(err.msg, "'lab'"));
+    fab_lease_release(lease);
+    struct fab_ingest *in;
+    assert_int_equal(fab_ingest_open(f->store, lab, &in, NULL), FAB_OK);
+    assert_int_equal(fab_workspace_remove(f->store, lab, &err), FAB_EBUSY);
+    fab_ingest_abort(in);
+    assert_int_equal(fab_workspace_remove(f->store, f->ws, &err), FAB_EINVAL); /* local */
+    assert_int_equal(fab_workspace_remove(f->store, 999, &err), FAB_ENOENT);
+    assert_int_equal(fab_workspace_remove(f->store, lab, &err), FAB_OK);
+    assert_int_equal(fab_workspace_remove(f->store, lab, &err), FAB_ENOENT);
+    atomic_bool cancel = true;
+    assert_int_equal(fab_workspace_sweep(f->store, &cancel, &err), FAB_EINTERRUPTED);
+    assert_int_equal(blocks_of(f), 10);
+    (void)collect(f); /* of another workspace */
+    assert_int_equal(blocks_of(f), 0);
+}
+
+/* Killed at some moment after the name is gone; the child has a store of its own. Gives how many
+ * blocks the child left. */
+static uint64_t kill_removal(struct fixture *f, uint32_t lab, unsigned after_us)
+{
+    int ready[2];
+    char byte = 0;
+    fab_store_close(f->store);
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct fixture own = *f;
+        open_store(&own, NULL);
+        if (fab_workspace_remove(own.store, lab, NULL) != FAB_OK || write(ready[1], &byte, 1) != 1)
+            _exit(1);
+        enum fab_rc rc FAB_UNUSED = fab_workspace_sweep(own.store, NULL, NULL);
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    usleep(after_us);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    open_store(f, NULL);
+    return blocks_of(f);
+}
+
+static void a_killed_removal_is_finished_later(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t keeper = make_workspace(f, "keeper");
+    put_into(f, keeper, 0, 10);
+    for (unsigned round = 0; round < 6; round++) {
+        uint32_t lab = make_workspace(f, "lab");
+        struct fab_workspace_info info;
+        put_into(f, lab, 5, 10000);
+        uint64_t left = kill_removal(f, lab, round * 12000);
+        assert_in_range(left, 10, 10000);
+        assert_int_equal(fab_workspace_find(f->store, "lab", false, &info, NULL), FAB_ENOENT);
+        if (round & 1)
+            (void)collect(f); /* of a workspace that has nothing to do with it */
+        else
+            assert_int_equal(fab_workspace_sweep(f->store, NULL, NULL), FAB_OK);
+        assert_int_equal(blocks_of(f), 10);
+    }
+    f->ws = keeper;
+    assert_int_equal(count_there(f, 0, 20, 300), 10);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -404,6 +613,9 @@ int main(void)
         TEST(compaction_gives_space_back),
         TEST(block_remove_respects_pins),
         TEST(tables_keep_order_and_atomicity),
+        TEST(a_removed_workspace_leaves_nothing),
+        TEST(a_workspace_at_work_is_not_removed),
+        TEST(a_killed_removal_is_finished_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
