@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Peers that misbehave, one way at a time, against a daemon: what becomes of them, and that an honest peer is served
-# within 100 ms all the while and the daemon's private memory grows by at most 16 MiB. Prints a table. ROGUE_MODES names
-# some modes instead of all. Modes: tests/integration/rogue.
+# Peers that misbehave, one way at a time, against a daemon: what becomes of them, and that an honest peer is served all
+# the while and the daemon's private memory grows by at most 16 MiB. Prints a table. ROGUE_MODES names some modes instead
+# of all. Modes: tests/integration/rogue.
+#   ROGUE_LATENCY_MS=100 judges how long the honest peer waited, on a machine that does nothing else. Without it a second
+#   is allowed: a daemon that serves one peer to the end before the next is found, a busy machine is not.
 . "$(dirname "$0")/../interop/swarm_lib.sh"
 . "$(dirname "$0")/lib.sh"
 
 rogue=$FABRIC_BIN/../tests/rogue
 [[ -x $rogue ]] || fail "the program rogue is not built"
 rogue=$(realpath "$rogue")
-latency_max=100 # milliseconds
+latency_max=${ROGUE_LATENCY_MS:-1000}
 growth_max=16384 # KiB
 tries=3         # the machine may be busy with something else
 measured=1
@@ -88,11 +90,11 @@ log_lines() {
     grep -cE "(connection_refused|peer_disconnected).* address=127\.0\.0\.2[^0-9].* why=$1" "$home/fabricd.log"
 }
 
-bad=0
 # The rest of the table is wanted too.
+found=()
 wrong() {
     echo "  ^ $*"
-    bad=1
+    found+=("$mode: $*")
 }
 same() {
     [[ $1 == "$2" ]] || wrong "$3: $2 instead of $1"
@@ -158,4 +160,4 @@ for mode in ${ROGUE_MODES:-$("$rogue" modes)}; do
     stop_daemon
     ! grep -q 'Sanitizer' "$home/fabricd.log" || wrong "$(grep -A 12 Sanitizer "$home/fabricd.log")"
 done
-[[ $bad == 0 ]] || fail "a mode was borne too long, or cost too much"
+[[ ${#found[@]} == 0 ]] || fail "$(printf '%s; ' "${found[@]}")"
