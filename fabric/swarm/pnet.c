@@ -8,11 +8,12 @@
 #include "fabric/swarm/pnet.h"
 
 #include "fabric/swarm/multistream.h"
+#include "fabric/swarm/salsa20.h"
 
 #include <sodium.h>
 #include <string.h>
 
-#define BLOCK 64
+#define BLOCK FAB_SALSA20_BLOCK
 
 _Static_assert(sizeof(((struct fab_pnet_select *)0)->seen) ==
                    FAB_PNET_NONCE_SIZE + FAB_MULTISTREAM_HEADER_SIZE,
@@ -42,12 +43,12 @@ void fab_pnet_cipher_xor(struct fab_pnet_cipher *c, uint8_t *buf, size_t n)
 
     xor_rest(c, buf, head);
     if (whole) {
-        crypto_stream_salsa20_xor_ic(buf + head, buf + head, whole, c->nonce, c->block, c->subkey);
+        fab_salsa20_xor(buf + head, whole / BLOCK, c->nonce, c->block, c->subkey);
         c->block += whole / BLOCK;
     }
     if (tail) {
         memset(c->rest, 0, BLOCK);
-        crypto_stream_salsa20_xor_ic(c->rest, c->rest, BLOCK, c->nonce, c->block, c->subkey);
+        fab_salsa20_xor(c->rest, 1, c->nonce, c->block, c->subkey);
         c->block++;
         c->left = BLOCK;
         xor_rest(c, buf + head + whole, tail);
