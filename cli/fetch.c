@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define MISSING_TEXT 512
+#define QUERY_MAX    (64u << 10) /* bytes of a part's path, escaped */
 
 struct fetch {
     struct fab_bar bar;
@@ -48,13 +49,34 @@ static void on_line(void *arg, json_t *object)
     take_missing(fetch, json_object_get(object, "missing"));
 }
 
-/* What to fetch: a DAG, or single blocks. */
+/* What to fetch: a DAG, single blocks, or what lies along a path and in a range. */
 struct order {
     const struct fab_cid *cids;
     size_t n;
     bool root_only;
+    const char *part; /* the path; NULL: no part */
+    uint64_t from, to;
     const struct fab_cli_fetch_pin *pin; /* NULL: none */
 };
+
+static enum fab_rc append_part(const struct order *order, struct fab_buf *out)
+{
+    char range[64];
+    if (!order->part)
+        return FAB_OK;
+    char *path = fab_daemon_escape(order->part);
+    if (!path)
+        return FAB_ENOMEM;
+    enum fab_rc rc = fab_buf_append(out, "&path=", 6);
+    if (rc == FAB_OK)
+        rc = fab_buf_append(out, path, strlen(path));
+    free(path);
+    if (rc != FAB_OK || order->to == 0)
+        return rc;
+    int n = snprintf(range, sizeof range, "&from=%llu&to=%llu", (unsigned long long)order->from,
+                     (unsigned long long)order->to);
+    return fab_buf_append(out, range, (size_t)n);
+}
 
 /* Owned by the caller. NULL: no memory. */
 static char *order_path(const struct fab_cli *cli, const struct order *order)
@@ -64,7 +86,7 @@ static char *order_path(const struct fab_cli *cli, const struct order *order)
     char text[FAB_CID_TEXT_MAX];
     struct fab_buf cids;
     enum fab_rc rc = FAB_OK;
-    fab_buf_init(&cids, FAB_CLI_FETCH_MAX * FAB_CID_TEXT_MAX);
+    fab_buf_init(&cids, FAB_CLI_FETCH_MAX * FAB_CID_TEXT_MAX + QUERY_MAX);
     for (size_t i = 0; i < order->n && rc == FAB_OK; i++) {
         size_t n = fab_cid_text(&order->cids[i], text);
         if (i > 0)
@@ -72,6 +94,8 @@ static char *order_path(const struct fab_cli *cli, const struct order *order)
         if (rc == FAB_OK)
             rc = fab_buf_append(&cids, text, n);
     }
+    if (rc == FAB_OK)
+        rc = append_part(order, &cids);
     if (name && rc == FAB_OK)
         path = fab_daemon_path(cli, "/fetch?cid=%.*s%s%s%s%s", (int)cids.len,
                                (const char *)cids.data, order->root_only ? "&root-only=1" : "",
@@ -93,7 +117,7 @@ static enum fab_rc explain(const struct fetch *fetch, const struct order *order,
         return fab_err_set(err, FAB_ENOENT, "block %s is not in the workspace: %s", cid, why);
     if (rc != FAB_ENOENT && rc != FAB_ETIMEOUT)
         return fab_err_set(err, rc, "fetching %s: %s", cid, why);
-    if (fetch->n_missing == 0 || (order->root_only && order->n == 1))
+    if (fetch->n_missing == 0 || order->part || (order->root_only && order->n == 1))
         return fab_err_set(err, FAB_ENOENT, "block %s is not in the workspace: %s", cid, why);
     const char *more = fetch->wanted > fetch->n_missing ? ", ..." : "";
     if (order->root_only)
@@ -143,6 +167,13 @@ enum fab_rc fab_cli_fetch_blocks(struct fab_cli *cli, const struct fab_cid *cids
                                  struct fab_err *err)
 {
     return fetch_it(cli, &(struct order){.cids = cids, .n = n, .root_only = true}, err);
+}
+
+enum fab_rc fab_cli_fetch_part(struct fab_cli *cli, const struct fab_cid *root, const char *path,
+                               uint64_t from, uint64_t to, struct fab_err *err)
+{
+    return fetch_it(
+        cli, &(struct order){.cids = root, .n = 1, .part = path, .from = from, .to = to}, err);
 }
 
 enum fab_rc fab_cli_fetch_dag(struct fab_cli *cli, const struct fab_cid *cid,

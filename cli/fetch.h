@@ -20,6 +20,14 @@ FAB_MUST enum fab_rc fab_cli_fetch_block(struct fab_cli *cli, const struct fab_c
 FAB_MUST enum fab_rc fab_cli_fetch_blocks(struct fab_cli *cli, const struct fab_cid *cids, size_t n,
                                           struct fab_err *err);
 
+/* Ask one peer that walks DAGs itself for what lies on the way from `root` along `path` (names with
+ * slashes between them, NUL-terminated) and, if `to` is not 0, for what bytes [from, to) of the
+ * file there need: one round trip however deep it is. FAB_OK does not say that everything has come:
+ * look then, and fetch what is still lacking. FAB_ENOENT: nobody has the root. */
+FAB_MUST enum fab_rc fab_cli_fetch_part(struct fab_cli *cli, const struct fab_cid *root,
+                                        const char *path, uint64_t from, uint64_t to,
+                                        struct fab_err *err);
+
 struct fab_cli_fetch_pin {
     const char *name; /* NULL: none, or the one that it has */
 };

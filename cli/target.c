@@ -10,6 +10,8 @@
 #include <time.h>
 
 #define REFRESH_SECONDS 0.2
+#define RANGE_END       (((uint64_t)1 << 63) - 1) /* the largest end of a range (dagsync) */
+#define PATH_AT_ONCE    4096                      /* bytes of a path that is sent to a peer */
 
 static double now_seconds(void)
 {
@@ -79,6 +81,22 @@ enum fab_rc fab_target_hint(struct fab_cli *cli, enum fab_rc rc, struct fab_err 
     return rc;
 }
 
+/* What the path needs and what is not here, in one request where a peer can walk a path. Whatever
+ * it does not bring is fetched block by block as it is met. */
+static enum fab_rc fetch_path(struct fab_cli *cli, struct fab_target *target,
+                              const struct fab_cid *root, struct fab_err *err)
+{
+    struct fab_cid at;
+    size_t rest;
+    if (target->path.n > PATH_AT_ONCE || !fab_cli_fetch_possible(cli) ||
+        !fab_resolve_lacks(&target->local, root, target->path, &at, &rest))
+        return FAB_OK;
+    enum fab_rc rc = fab_cli_fetch_part(cli, &at, (const char *)target->path.p + rest, 0, 0, err);
+    if (rc == FAB_ENOENT || rc == FAB_EINTERRUPTED)
+        return rc;
+    return fab_view_refresh(target->view);
+}
+
 /* ---- targets ---- */
 
 enum fab_rc fab_target_open(struct fab_cli *cli, const char *text, struct fab_target *out,
@@ -90,6 +108,8 @@ enum fab_rc fab_target_open(struct fab_cli *cli, const char *text, struct fab_ta
         return err->rc = FAB_EINVAL;
     FAB_TRY(fab_lease_root(cli->store, cli->ws.id, &root, &target.lease, err));
     enum fab_rc rc = open_source(cli, &target, err);
+    if (rc == FAB_OK)
+        rc = fetch_path(cli, &target, &root, err);
     if (rc == FAB_OK) {
         rc = fab_resolve_from(&target.source, &root, target.path, &target.cid, err);
         rc = fab_target_why(&target, rc, err);
@@ -161,13 +181,40 @@ static enum fab_rc see_leaf(void *arg, uint64_t file_offset, const struct fab_ci
     return part->n < FAB_CLI_FETCH_MAX ? FAB_OK : fetch_lacking(part);
 }
 
+static enum fab_rc look_at_leaf(void *arg, uint64_t file_offset, const struct fab_cid *leaf,
+                                uint64_t payload)
+{
+    const struct fab_target *target = arg;
+    struct fab_slice data;
+    (void)file_offset;
+    (void)payload;
+    return fab_block_get(&target->local, leaf, &data);
+}
+
+/* What the range needs, in one request where something of it is not here. */
+static enum fab_rc fetch_range(struct fab_cli *cli, struct fab_target *target, uint64_t offset,
+                               uint64_t length, struct fab_err *err)
+{
+    uint64_t to = length < RANGE_END - offset ? offset + length : RANGE_END;
+    if (offset >= RANGE_END || length == 0 ||
+        fab_file_leaves(&target->local, &target->cid, offset, length, look_at_leaf, target) !=
+            FAB_ENOENT)
+        return FAB_OK;
+    enum fab_rc rc = fab_cli_fetch_part(cli, &target->cid, "", offset, to, err);
+    if (rc == FAB_ENOENT || rc == FAB_EINTERRUPTED)
+        return rc;
+    return fab_view_refresh(target->view);
+}
+
 enum fab_rc fab_target_part(struct fab_cli *cli, struct fab_target *target, uint64_t offset,
                             uint64_t length, struct fab_err *err)
 {
     struct part part = {.cli = cli, .target = target, .err = err};
     enum fab_rc rc = FAB_OK;
     if (fab_target_reaches(target)) {
-        rc = fab_file_leaves(&target->source, &target->cid, offset, length, see_leaf, &part);
+        rc = fetch_range(cli, target, offset, length, err);
+        if (rc == FAB_OK)
+            rc = fab_file_leaves(&target->source, &target->cid, offset, length, see_leaf, &part);
         if (rc == FAB_OK)
             rc = fetch_lacking(&part);
         rc = fab_target_why(target, rc, err);

@@ -32,8 +32,9 @@ void fab_target_close(struct fab_target *target);
 FAB_MUST enum fab_rc fab_target_whole(struct fab_cli *cli, struct fab_target *target,
                                       const struct fab_cli_fetch_pin *pin, struct fab_err *err);
 
-/* The same for what bytes [offset, offset + length) of a file need: the inner nodes above them come
- * one by one, the leaves many at once. What is not a file is left for its reader to refuse. */
+/* The same for what bytes [offset, offset + length) of a file need: all at once from a peer that
+ * can walk files itself; else the inner nodes above them one by one, the leaves many at once. What
+ * is not a file is left for its reader to refuse. */
 FAB_MUST enum fab_rc fab_target_part(struct fab_cli *cli, struct fab_target *target,
                                      uint64_t offset, uint64_t length, struct fab_err *err);
 

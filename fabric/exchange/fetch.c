@@ -1,6 +1,7 @@
 /* Every want is in one hash table and on one list: to be looked up, being looked up, wanted, asked
- * of peer P, or nobody's. A block's links take its place on its list, in order, so that each list
- * stays in the order of the DAG, depth first, and whoever streams is asked for what comes next. */
+ * of peer P, offered, or nobody's. A block's links take its place on its list, in order, so that
+ * each list stays in the order of the DAG, depth first, and whoever streams is asked for what comes
+ * next. */
 #include "fabric/exchange/fetch.h"
 
 #include <sodium.h>
@@ -13,7 +14,8 @@
 #define STEAL_MIN 8u /* more than its own that another must have */
 #define STEAL_MAX 1024u /* wants moved from one peer to another at a time */
 
-enum { LOOK, LOOKING, WANTED, NOBODY, ASKED }; /* ASKED + peer number */
+/* OFFERED: not wanted, but taken if it comes. ASKED + peer number. */
+enum { LOOK, LOOKING, WANTED, NOBODY, OFFERED, ASKED };
 #define LISTS (ASKED + FAB_FETCH_PEERS_MAX)
 
 struct want {
@@ -200,6 +202,11 @@ static enum fab_rc want_new(struct fab_fetch *fetch, const struct fab_cid *cid, 
     return FAB_OK;
 }
 
+static bool offered(const struct fab_fetch *fetch)
+{
+    return fetch->config.follow == FAB_FETCH_OFFERED;
+}
+
 static bool needs_nothing(const struct fab_fetch_link *link)
 {
     return link->held && link->cid.codec == FAB_CODEC_RAW;
@@ -214,12 +221,15 @@ static enum fab_rc expand(struct fab_fetch *fetch, const struct fab_fetch_link *
         const struct fab_fetch_link *link = &links[i];
         uint64_t hash = hash_of(fetch, &link->cid);
         struct want *w;
-        if (link->held && which >= ASKED && prune)
+        /* To prune is to leave out all that is below, too. */
+        if (link->held && which >= ASKED && prune && (!offered(fetch) || needs_nothing(link)))
             prune(arg, which - ASKED, &link->cid);
         if (needs_nothing(link) || seen_has(fetch, hash) || find(fetch, &link->cid, hash))
             continue;
         FAB_TRY(want_new(fetch, &link->cid, hash, &w));
-        if (link->held) {
+        if (offered(fetch)) {
+            list_insert(fetch, OFFERED, fetch->lists[OFFERED].last, w);
+        } else if (link->held) {
             list_insert(fetch, LOOK, fetch->lists[LOOK].last, w);
         } else {
             list_insert(fetch, which, after, w);
@@ -269,7 +279,8 @@ enum fab_rc fab_fetch_add(struct fab_fetch *fetch, const struct fab_cid *root)
     if (find(fetch, root, hash))
         return FAB_OK;
     FAB_TRY(want_new(fetch, root, hash, &w));
-    list_insert(fetch, LOOK, fetch->lists[LOOK].last, w);
+    unsigned which = offered(fetch) ? WANTED : LOOK;
+    list_insert(fetch, which, fetch->lists[which].last, w);
     return FAB_OK;
 }
 
@@ -311,7 +322,7 @@ enum fab_rc fab_fetch_found(struct fab_fetch *fetch, const struct fab_cid *cid,
     want_drop(fetch, w);
     seen_add(fetch, hash);
     fetch->found++;
-    if (fetch->config.root_only)
+    if (fetch->config.follow == FAB_FETCH_NONE)
         return FAB_OK;
     return expand(fetch, links, n, WANTED, fetch->lists[WANTED].last, NULL, NULL);
 }
@@ -452,7 +463,7 @@ enum fab_rc fab_fetch_block(struct fab_fetch *fetch, unsigned peer, const struct
     want_drop(fetch, w);
     seen_add(fetch, hash);
     fetch->received++;
-    if (fetch->config.root_only)
+    if (fetch->config.follow == FAB_FETCH_NONE)
         return FAB_OK;
     return expand(fetch, links, n, which, after, prune, arg);
 }
@@ -494,14 +505,14 @@ void fab_fetch_state(const struct fab_fetch *fetch, struct fab_fetch_state *out)
 
 bool fab_fetch_done(const struct fab_fetch *fetch)
 {
-    return fetch->wants == 0;
+    return fetch->wants == fetch->lists[OFFERED].count;
 }
 
 bool fab_fetch_stuck(const struct fab_fetch *fetch)
 {
     struct fab_fetch_state state;
     fab_fetch_state(fetch, &state);
-    return fetch->wants > 0 && state.look == 0 && state.asked == 0 &&
+    return !fab_fetch_done(fetch) && state.look == 0 && state.asked == 0 &&
            (state.wanted == 0 || fetch->peers == 0);
 }
 

@@ -27,10 +27,19 @@
 
 struct fab_fetch;
 
+/* Which links of a block that came are wanted. */
+enum fab_fetch_follow {
+    FAB_FETCH_ALL,  /* every one */
+    FAB_FETCH_NONE, /* none: the roots alone */
+    /* None, but any of them may come: a peer that walks a path, or a part of a file, knows which
+     * are needed. The roots are not looked up, since it is the peer that has to read them. */
+    FAB_FETCH_OFFERED,
+};
+
 struct fab_fetch_config {
     size_t wants_max; /* 0: 4 Mi */
     size_t seen_max;  /* 0: 4 Mi */
-    bool root_only;   /* the root's links are not followed */
+    enum fab_fetch_follow follow;
 };
 
 /* Begin with `root`, to be looked up first. FAB_ENOMEM. */
@@ -101,7 +110,7 @@ struct fab_fetch_state {
     uint64_t found, received;
 };
 void fab_fetch_state(const struct fab_fetch *fetch, struct fab_fetch_state *out);
-/* Everything is there. */
+/* Everything that is wanted is there (with FAB_FETCH_OFFERED more may come). */
 bool fab_fetch_done(const struct fab_fetch *fetch);
 /* Nothing is under way, and what is wanted nobody has. */
 bool fab_fetch_stuck(const struct fab_fetch *fetch);

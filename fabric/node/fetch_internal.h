@@ -74,6 +74,7 @@ struct node_fetch {
     struct node_workspace *ws;
     struct node_fetch *next;
     struct fetch_request request;
+    char *path; /* of the request; owned */
     struct fab_fetch *core;
     struct fab_ingest *ingest;
     struct fab_lease *lease;
@@ -134,6 +135,8 @@ void source_prune(struct source *source, const struct fab_cid *cid);
 /* Give up on its stream and on what was asked on it. */
 void source_drop_stream(struct source *source);
 void source_tick(struct source *source, uint64_t now_us);
+/* It has something to answer yet, or an answer that was not taken. */
+bool source_is_sending(const struct source *source);
 /* The connection that it asks on; NULL. */
 struct fab_conn *source_conn(const struct source *source);
 

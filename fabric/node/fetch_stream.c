@@ -310,6 +310,31 @@ static enum fab_rc open_stream(struct source *source)
     return FAB_OK;
 }
 
+bool source_is_sending(const struct source *source)
+{
+    return source->stream && !source->finishing &&
+           (source->first || fab_dagsync_client_open(source->client) > 0 ||
+            fab_dagsync_client_pending(source->client));
+}
+
+static struct fab_dagsync_item item_of(const struct fetch_request *request,
+                                       const struct fab_cid *cid)
+{
+    struct fab_dagsync_item item = {.cid = *cid, .scope = FAB_DAGSYNC_ROOT};
+    if (request->follow == FAB_FETCH_ALL)
+        item.scope = FAB_DAGSYNC_ALL;
+    if (request->follow != FAB_FETCH_OFFERED)
+        return item;
+    if (request->path)
+        item.path = fab_slice(request->path, strlen(request->path));
+    if (request->to > 0) {
+        item.scope = FAB_DAGSYNC_RANGE;
+        item.from = request->from;
+        item.to = request->to < FAB_DAGSYNC_RANGE_END ? request->to : FAB_DAGSYNC_RANGE_END;
+    }
+    return item;
+}
+
 void source_assign(struct source *source, uint64_t now_us)
 {
     struct fab_cid cids[ITEMS_AT_ONCE];
@@ -323,9 +348,7 @@ void source_assign(struct source *source, uint64_t now_us)
         if (n == 0)
             return;
         for (size_t i = 0; i < n; i++)
-            items[i] = (struct fab_dagsync_item){
-                .cid = cids[i],
-                .scope = source->fetch->request.root_only ? FAB_DAGSYNC_ROOT : FAB_DAGSYNC_ALL};
+            items[i] = item_of(&source->fetch->request, &cids[i]);
         enum fab_rc rc = source->stream ? FAB_OK : open_stream(source);
         if (rc == FAB_OK)
             rc = fab_dagsync_client_ask(source->client, items, n, &source->out.buf, &taken);
@@ -412,8 +435,9 @@ void source_tick(struct source *source, uint64_t now_us)
         grow(source, now_us);
     if (!source->stream || source->finishing || source->checking > 0 || source->first)
         return;
-    if (now_us - source->progress_us < STALL_US ||
-        fab_fetch_peer_asked(source->fetch->core, source->number) == 0)
+    bool owes = fab_fetch_peer_asked(source->fetch->core, source->number) > 0 ||
+                (source->fetch->request.follow == FAB_FETCH_OFFERED && source_is_sending(source));
+    if (now_us - source->progress_us < STALL_US || !owes)
         return;
     char peer[FAB_PEER_ID_TEXT_MAX];
     fab_peer_id_text(&source->peer->id, peer);

@@ -297,6 +297,7 @@ static void assign_session(struct node_fetch *fetch)
 
 static void fetch_free(struct node_fetch *fetch)
 {
+    free(fetch->path);
     struct node_fetch **at = &fetch->ws->fetches;
     while (*at != fetch)
         at = &(*at)->next;
@@ -329,7 +330,7 @@ static void commit_run(struct fab_work *work)
 {
     struct node_fetch *fetch =
         (struct node_fetch *)((char *)work - offsetof(struct node_fetch, work));
-    bool whole = fetch->err.rc == FAB_OK && !fetch->request.root_only;
+    bool whole = fetch->err.rc == FAB_OK && fetch->request.follow == FAB_FETCH_ALL;
     struct fab_ingest_root root = {
         .cid = fetch->request.root,
         .pin = fetch->request.pin,
@@ -398,6 +399,16 @@ static void report(struct node_fetch *fetch)
         fetch->request.progress(fetch->request.arg, &fetch->progress);
 }
 
+/* Nothing is lacking, and nobody is about to send what was only offered. */
+static bool finished(const struct node_fetch *fetch)
+{
+    bool sending = false;
+    if (fetch->request.follow == FAB_FETCH_OFFERED)
+        for (const struct source *source = fetch->sources; source; source = source->next)
+            sending |= source_is_sending(source);
+    return fab_fetch_done(fetch->core) && !sending;
+}
+
 static void step(struct fab_defer *defer)
 {
     struct node_fetch *fetch =
@@ -415,7 +426,7 @@ static void step(struct fab_defer *defer)
         assign_session(fetch);
         report(fetch);
     }
-    if (fetch->err.rc != FAB_OK || fab_fetch_done(fetch->core))
+    if (fetch->err.rc != FAB_OK || finished(fetch))
         end(fetch);
 }
 
@@ -487,7 +498,8 @@ void fetches_tick(struct node_workspace *ws, uint64_t now_us)
         uint64_t patience = fetch->request.patience_us ? fetch->request.patience_us : PATIENCE_US;
         if (fab_fetch_stuck(fetch->core) && patience > stuck_patience(fetch))
             patience = stuck_patience(fetch);
-        if (fetch->looks == 0 && fetch->batches == 0 && now_us - fetch->last_progress_us > patience)
+        if (!fab_fetch_done(fetch->core) && fetch->looks == 0 && fetch->batches == 0 &&
+            now_us - fetch->last_progress_us > patience)
             give_up(fetch);
         fetch_step_later(fetch);
     }
@@ -533,7 +545,7 @@ enum fab_rc fetch_start(struct node_workspace *ws, const struct fetch_request *r
 {
     unsigned count = 0;
     uint8_t key[FAB_FETCH_KEY];
-    struct fab_fetch_config config = {.root_only = request->root_only};
+    struct fab_fetch_config config = {.follow = request->follow};
     for (struct node_fetch *other = ws->fetches; other; other = other->next)
         count++;
     if (count >= FETCHES_MAX || ws->node->stopping)
@@ -543,6 +555,8 @@ enum fab_rc fetch_start(struct node_workspace *ws, const struct fetch_request *r
     enum fab_rc rc = fetch ? fab_fetch_new(&config, key, &request->root, &fetch->core) : FAB_ENOMEM;
     for (size_t i = 0; rc == FAB_OK && i < request->n_more; i++)
         rc = fab_fetch_add(fetch->core, &request->more[i]);
+    if (rc == FAB_OK && request->path && !(fetch->path = strdup(request->path)))
+        rc = FAB_ENOMEM;
     if (rc != FAB_OK) {
         if (fetch)
             fab_fetch_free(fetch->core);
@@ -552,6 +566,7 @@ enum fab_rc fetch_start(struct node_workspace *ws, const struct fetch_request *r
     fetch->ws = ws;
     fetch->request = *request;
     fetch->request.more = NULL;
+    fetch->request.path = fetch->path;
     fetch->step.run = step;
     fetch->next = ws->fetches;
     ws->fetches = fetch;

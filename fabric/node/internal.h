@@ -11,6 +11,8 @@
 #define FAB_NODE_INTERNAL_H
 
 #include "fabric/api/api.h"
+#include "fabric/exchange/dagsync_message.h"
+#include "fabric/exchange/fetch.h"
 #include "fabric/loop/tcp.h"
 #include "fabric/loop/timer.h"
 #include "fabric/loop/work.h"
@@ -248,10 +250,14 @@ struct fetch_progress {
 
 struct fetch_request {
     struct fab_cid root;
-    const struct fab_cid *more; /* single blocks beside the root, with root_only; borrowed until
-                                   fetch_start returns */
+    const struct fab_cid *more; /* single blocks beside the root, with FAB_FETCH_NONE; borrowed
+                                   until fetch_start returns */
     size_t n_more;
-    bool root_only; /* the block alone */
+    /* FAB_FETCH_OFFERED: what one peer sends of `path` below the root, and of the bytes [from, to)
+     * of what is there; that all came is for the asker to see. */
+    enum fab_fetch_follow follow;
+    const char *path;  /* borrowed until fetch_start returns; NULL: the root itself */
+    uint64_t from, to; /* to 0: no bytes, the block alone */
     bool pin;
     char name[FAB_PIN_NAME_MAX + 1]; /* of the pin; "" none */
     uint64_t patience_us;            /* without progress; 0: 30 s */

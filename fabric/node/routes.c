@@ -3,7 +3,9 @@
 
 #include "storage/multiformats/multiaddr.h"
 
+#include <errno.h>
 #include <ifaddrs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -365,42 +367,76 @@ static size_t read_cids(const char *text, struct fab_cid out[FETCH_CIDS_MAX])
     return 0;
 }
 
+/* A number of the query; `out` stays as it is when it is not there. False: answered, and refused.
+ */
+static bool query_number(struct fab_api_request *request, const char *name, uint64_t min,
+                         uint64_t max, uint64_t *out)
+{
+    const char *text = fab_api_query(request, name);
+    char *end;
+    if (!text)
+        return true;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || value < min || value > max) {
+        char why[128];
+        snprintf(why, sizeof why, "?%s= is a number from %llu to %llu", name,
+                 (unsigned long long)min, (unsigned long long)max);
+        fab_api_error(request, FAB_EINVAL, why);
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+/* What the query of a fetch asks for, into `fetch` and `cids`, which it borrows from the request.
+ * False: answered, and refused. */
+static bool fetch_query(struct fab_api_request *request, struct fetch_request *fetch,
+                        struct fab_cid cids[FETCH_CIDS_MAX])
+{
+    const char *cid = fab_api_query(request, "cid"), *name = fab_api_query(request, "name");
+    uint64_t seconds = 0;
+    size_t n = cid ? read_cids(cid, cids) : 0;
+    fetch->path = fab_api_query(request, "path");
+    fetch->pin = fab_api_query(request, "pin") != NULL;
+    if (!query_number(request, "from", 0, FAB_DAGSYNC_RANGE_END - 1, &fetch->from) ||
+        !query_number(request, "to", 1, FAB_DAGSYNC_RANGE_END, &fetch->to) ||
+        !query_number(request, "patience", 1, 86400, &seconds))
+        return false;
+    bool single = fab_api_query(request, "root-only") != NULL, part = fetch->path || fetch->to > 0;
+    const char *why = NULL;
+    if (n == 0 || (n > 1 && !single))
+        why = "?cid= is not a CID, or with root-only up to 64 with commas between them";
+    else if (part && (single || fetch->pin))
+        why = "a part (?path=, ?from=, ?to=) is neither pinned nor root-only";
+    else if (fetch->path && strlen(fetch->path) > FAB_DAGSYNC_PATH_MAX)
+        why = "?path= is too long";
+    else if (fetch->from > 0 && fetch->from >= fetch->to)
+        why = "?from= is not below ?to=";
+    else if (name && strlen(name) > FAB_PIN_NAME_MAX)
+        why = "?name= is too long";
+    if (why) {
+        fab_api_error(request, FAB_EINVAL, why);
+        return false;
+    }
+    fetch->follow = part ? FAB_FETCH_OFFERED : single ? FAB_FETCH_NONE : FAB_FETCH_ALL;
+    fetch->patience_us = seconds * 1000000u;
+    fetch->root = cids[0];
+    fetch->more = cids + 1;
+    fetch->n_more = n - 1;
+    if (name)
+        memcpy(fetch->name, name, strlen(name) + 1);
+    return true;
+}
+
 static void post_fetch(void *arg, struct fab_api_request *request)
 {
     struct node_workspace *ws = asked_workspace(arg, request);
-    if (!ws)
-        return;
-    const char *cid = fab_api_query(request, "cid"), *name = fab_api_query(request, "name");
-    const char *patience = fab_api_query(request, "patience");
     struct fetch_request fetch = {.progress = fetch_told, .done = fetch_done};
     struct fab_err err = {0};
     struct fab_cid cids[FETCH_CIDS_MAX];
-    size_t n_cids = cid ? read_cids(cid, cids) : 0;
-    fetch.root_only = fab_api_query(request, "root-only") != NULL;
-    if (n_cids == 0 || (n_cids > 1 && !fetch.root_only)) {
-        fab_api_error(request, FAB_EINVAL,
-                      "?cid= is not a CID, or with root-only up to 64 with commas between them");
+    if (!ws || !fetch_query(request, &fetch, cids))
         return;
-    }
-    fetch.root = cids[0];
-    fetch.more = cids + 1;
-    fetch.n_more = n_cids - 1;
-    if (name && strlen(name) > FAB_PIN_NAME_MAX) {
-        fab_api_error(request, FAB_EINVAL, "?name= is too long");
-        return;
-    }
-    if (patience) {
-        char *end;
-        unsigned long seconds = strtoul(patience, &end, 10);
-        if (*end || seconds == 0 || seconds > 86400) {
-            fab_api_error(request, FAB_EINVAL, "?patience= is 1 to 86400 seconds");
-            return;
-        }
-        fetch.patience_us = (uint64_t)seconds * 1000000u;
-    }
-    fetch.pin = fab_api_query(request, "pin") != NULL;
-    if (name)
-        memcpy(fetch.name, name, strlen(name) + 1);
     struct fetching *fetching = calloc(1, sizeof *fetching);
     if (!fetching) {
         fab_api_error(request, FAB_ENOMEM, "out of memory");

@@ -97,6 +97,27 @@ enum fab_rc fab_resolve_from(const struct fab_block_source *source, const struct
     return FAB_OK;
 }
 
+bool fab_resolve_lacks(const struct fab_block_source *source, const struct fab_cid *root,
+                       struct fab_slice path, struct fab_cid *at, size_t *rest)
+{
+    *at = *root;
+    for (size_t i = 0; i < path.n;) {
+        const uint8_t *slash = memchr(path.p + i, '/', path.n - i);
+        size_t end = slash ? (size_t)(slash - path.p) : path.n;
+        bool missing = false;
+        struct fab_cid next;
+        *rest = i;
+        if (end > i) {
+            if (fab_dir_find(source, at, fab_slice(path.p + i, end - i), &missing, &next, NULL) !=
+                FAB_OK)
+                return missing;
+            *at = next;
+        }
+        i = end + 1;
+    }
+    return false;
+}
+
 enum fab_rc fab_resolve(const struct fab_block_source *source, const char *text,
                         struct fab_cid *out, struct fab_err *err)
 {

@@ -20,6 +20,12 @@ FAB_MUST enum fab_rc fab_resolve_from(const struct fab_block_source *source,
                                       const struct fab_cid *root, struct fab_slice path,
                                       struct fab_cid *out, struct fab_err *err);
 
+/* Whether `path` cannot be followed to its end because the source lacks a block. Then *at is the
+ * directory that a block is lacking of, and *rest the offset in `path` of the name to look for in
+ * it. False for a path that fab_resolve_from can follow, and for one that it refuses. */
+bool fab_resolve_lacks(const struct fab_block_source *source, const struct fab_cid *root,
+                       struct fab_slice path, struct fab_cid *at, size_t *rest);
+
 /* fab_path_parse and fab_resolve_from. */
 FAB_MUST enum fab_rc fab_resolve(const struct fab_block_source *source, const char *text,
                                  struct fab_cid *out, struct fab_err *err);

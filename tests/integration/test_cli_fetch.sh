@@ -64,6 +64,47 @@ mkdir folder && echo x >folder/x
 folder=$("${at_a[@]}" put -q folder)
 refuses 1 'is not a file' "${at_b[@]}" cat "$folder" --offset 1 --length 1
 
+# --- a path, and a part at its end: one request each, however deep
+
+fetches()
+{
+    grep -c '^[^ ]* fetch_ended ' "$b/fabricd.log"
+}
+
+# in_fetches N COMMAND...: it succeeds, and the daemon has fetched so often.
+in_fetches()
+{
+    local n=$1 before
+    before=$(fetches)
+    shift
+    ok "$@"
+    eq $((before + n)) "$(fetches)" "the fetches of: $*"
+}
+
+mkdir -p deep/1/2/3/4/5/6
+cp big deep/1/2/3/4/5/6/file
+head -c 5000 big >deep/1/2/3/4/5/6/other
+for ((i = 0; i < 30; i++)); do echo "$i" >"deep/1/n$i"; done
+deep=$("${at_a[@]}" put -q --chunker size-65536 deep)
+in_fetches 1 "${at_b[@]}" ls -q "$deep/1/2/3/4/5/6"
+in_fetches 0 "${at_b[@]}" ls -q "$deep/1/2"
+refuses 1 'no such name' "${at_b[@]}" ls -q "$deep/1/2/other/5"
+in_fetches 1 "${at_b[@]}" cat "$deep/1/2/3/4/5/6/file" --offset 100M --length 50M
+cmp .out <(tail -c +104857601 big | head -c 52428800) || fail "a part at the end of a path is wrong"
+in_fetches 0 "${at_b[@]}" cat "$deep/1/2/3/4/5/6/file" --offset 120M --length 10M
+in_fetches 1 "${at_b[@]}" cat "$deep/1/2/3/4/5/6/file" --offset 140M --length 30M # half of it is here
+cmp .out <(tail -c +146800641 big | head -c 31457280) || fail "the second part is wrong"
+mkdir -p many/in && seq -f 'many/in/a name that is long enough for a sharded directory %g' 5000 | while read -r name; do echo "$name" >"$name"; done
+sharded=$("${at_a[@]}" put -q many)
+name='in/a name that is long enough for a sharded directory 4321'
+in_fetches 1 "${at_b[@]}" cat "$sharded/$name" # the shards on the way, and the file
+eq "many/$name" "$(cat .out)" "the file in a sharded directory"
+odd='deep name & more%2F?#+ü'
+mkdir -p "odd/$odd" && echo odd >"odd/$odd/$odd"
+odd_cid=$("${at_a[@]}" put -q odd)
+ok "${at_b[@]}" cat "$odd_cid/$odd/$odd"
+eq odd "$(cat .out)" "the file with an odd name"
+
 # --- the peer has a part of it only
 
 mkdir holes

@@ -713,7 +713,7 @@ static void test_root_only(void **state)
     (void)state;
     for (unsigned held = 0; held < 2; held++) {
         struct world *w = world_new(80);
-        struct fab_fetch_config config = {.root_only = true};
+        struct fab_fetch_config config = {.follow = FAB_FETCH_NONE};
         universe_tree(&w->u, 4, 50);
         w->store[0] = held;
         world_begin(w, &config);
@@ -727,10 +727,83 @@ static void test_root_only(void **state)
     }
 }
 
+/* One peer walks: what it sends along the links is taken, what it leaves out is not waited for. */
+static void test_offered(void **state)
+{
+    (void)state;
+    struct world *w = world_new(85);
+    struct fab_fetch_config config = {.follow = FAB_FETCH_OFFERED};
+    struct fab_fetch_link links[LINKS];
+    struct fab_cid cids[8], stranger = cid_of(&w->u, 900);
+    unsigned peer, other;
+    bool accepted;
+    universe_tree(&w->u, 4, 300);
+    struct fab_cid root = cid_of(&w->u, 0);
+    assert_ok(fab_fetch_new(&config, (const uint8_t[FAB_FETCH_KEY]){1}, &root, &w->fetch));
+    assert_int_equal(fab_fetch_take_look(w->fetch, cids, 8), 0); /* the peer is to read it */
+    assert_ok(fab_fetch_peer_add(w->fetch, true, &peer));
+    assert_int_equal(fab_fetch_assign(w->fetch, peer, cids, 8, NULL, NULL), 1);
+    static const uint32_t way[] = {0, 2, 10};
+    for (unsigned i = 0; i < 3; i++) {
+        struct fab_cid cid = cid_of(&w->u, way[i]);
+        const struct node *node = &w->u.nodes[way[i]];
+        for (unsigned k = 0; k < node->n; k++)
+            links[k] = (struct fab_fetch_link){.cid = cid_of(&w->u, node->links[k])};
+        assert_int_equal(fab_fetch_done(w->fetch), i > 0);
+        assert_ok(fab_fetch_block(w->fetch, peer, &stranger, NULL, 0, NULL, NULL, &accepted));
+        assert_false(accepted);
+        assert_ok(fab_fetch_block(w->fetch, peer, &cid, links, node->n, NULL, NULL, &accepted));
+        assert_true(accepted);
+        assert_ok(fab_fetch_block(w->fetch, peer, &cid, links, node->n, NULL, NULL, &accepted));
+        assert_false(accepted); /* once */
+    }
+    assert_true(fab_fetch_done(w->fetch));
+    assert_false(fab_fetch_stuck(w->fetch));
+    fab_fetch_missing(w->fetch, peer, &links[0].cid); /* no reason to ask somebody else */
+    assert_ok(fab_fetch_peer_add(w->fetch, true, &other));
+    assert_int_equal(fab_fetch_assign(w->fetch, other, cids, 8, NULL, NULL), 0);
+    assert_int_equal(fab_fetch_peer_asked(w->fetch, peer), 0);
+    fab_fetch_peer_remove(w->fetch, peer);
+    assert_true(fab_fetch_done(w->fetch));
+    world_free(w);
+}
+
+static unsigned pruned;
+static void count_prune(void *arg, unsigned peer, const struct fab_cid *cid)
+{
+    (void)arg, (void)peer, (void)cid;
+    pruned++;
+}
+
+/* What is held below an offered block: a leaf need not be sent, an inner block's leaves must be. */
+static void test_offered_held(void **state)
+{
+    (void)state;
+    struct world *w = world_new(86);
+    struct fab_fetch_config config = {.follow = FAB_FETCH_OFFERED};
+    struct fab_cid cids[8];
+    unsigned peer;
+    bool accepted;
+    universe_tree(&w->u, 4, 20); /* 1 to 4 are inner, 5 and more are leaves */
+    struct fab_cid root = cid_of(&w->u, 0), inner = cid_of(&w->u, 1), leaf = cid_of(&w->u, 5);
+    struct fab_fetch_link links[] = {{.cid = inner, .held = true}, {.cid = leaf, .held = true}};
+    assert_ok(fab_fetch_new(&config, (const uint8_t[FAB_FETCH_KEY]){1}, &root, &w->fetch));
+    assert_ok(fab_fetch_peer_add(w->fetch, true, &peer));
+    assert_int_equal(fab_fetch_assign(w->fetch, peer, cids, 8, NULL, NULL), 1);
+    pruned = 0;
+    assert_ok(fab_fetch_block(w->fetch, peer, &root, links, 2, count_prune, NULL, &accepted));
+    assert_int_equal(pruned, 1);
+    assert_ok(fab_fetch_block(w->fetch, peer, &leaf, NULL, 0, count_prune, NULL, &accepted));
+    assert_false(accepted);
+    assert_ok(fab_fetch_block(w->fetch, peer, &inner, NULL, 0, count_prune, NULL, &accepted));
+    assert_true(accepted);
+    world_free(w);
+}
+
 static void test_several_roots(void **state)
 {
     (void)state;
-    static const struct fab_fetch_config config = {.root_only = true};
+    static const struct fab_fetch_config config = {.follow = FAB_FETCH_NONE};
     struct world *w = world_new(50);
     universe_tree(&w->u, 4, 300);
     w->store[7] = true;
@@ -815,6 +888,8 @@ int main(void)
         cmocka_unit_test(test_peer_removed_meanwhile),
         cmocka_unit_test(test_remove_with_many_wants),
         cmocka_unit_test(test_root_only),
+        cmocka_unit_test(test_offered),
+        cmocka_unit_test(test_offered_held),
         cmocka_unit_test(test_several_roots),
         cmocka_unit_test(test_limits),
     };
