@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct fab_pool {
     pthread_mutex_t mutex;
@@ -11,6 +12,7 @@ struct fab_pool {
     struct fab_task *head, *tail;
     size_t queued, capacity;
     bool closing;
+    int nice;
     unsigned threads;
     pthread_t thread[];
 };
@@ -18,6 +20,8 @@ struct fab_pool {
 static void *worker(void *arg)
 {
     struct fab_pool *pool = arg;
+    if (pool->nice != 0)
+        (void)!nice(pool->nice); /* Linux: of this thread; a wish, so its failure is none */
     pthread_mutex_lock(&pool->mutex);
     for (;;) {
         while (!pool->head && !pool->closing)
@@ -45,13 +49,14 @@ static unsigned processors(void)
     return n < 1 ? 1 : n > 32 ? 32 : (unsigned)n;
 }
 
-enum fab_rc fab_pool_new(unsigned threads, size_t capacity, struct fab_pool **out)
+enum fab_rc fab_pool_new(unsigned threads, size_t capacity, int nice, struct fab_pool **out)
 {
     if (threads == 0)
         threads = processors();
     struct fab_pool *pool = calloc(1, sizeof *pool + threads * sizeof pool->thread[0]);
     if (!pool)
         return FAB_ENOMEM;
+    pool->nice = nice;
     pool->capacity = capacity ? capacity : (size_t)threads * 4;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);

@@ -18,8 +18,11 @@ struct fab_task {
 };
 
 /* Start `threads` workers (0: one per processor that this process may use, at most 32) with room
- * for `capacity` waiting tasks (0: four per worker). */
-FAB_MUST enum fab_rc fab_pool_new(unsigned threads, size_t capacity, struct fab_pool **out);
+ * for `capacity` waiting tasks (0: four per worker). `nice` is added to the workers' nice value,
+ * and threads that a task starts inherit it: above 0, who submits the work goes before it where
+ * both want a processor. */
+FAB_MUST enum fab_rc fab_pool_new(unsigned threads, size_t capacity, int nice,
+                                  struct fab_pool **out);
 
 /* Queue a task; blocks while the queue is full. Never fails. */
 void fab_pool_submit(struct fab_pool *pool, struct fab_task *task);

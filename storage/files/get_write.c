@@ -254,7 +254,7 @@ enum fab_rc get_workers_start(struct get_job *job)
         job->batch[i].next_free = job->free_list;
         job->free_list = &job->batch[i];
     }
-    return fab_pool_new(0, GET_BATCHES, &job->pool);
+    return fab_pool_new(0, GET_BATCHES, 0, &job->pool);
 }
 
 static void flush(struct get_job *job)

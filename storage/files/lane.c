@@ -84,7 +84,7 @@ enum fab_rc lane_new(struct fab_ingest *ingest, size_t chunk_max, struct lane **
     lane->capacity = chunk_max > LANE_BUFFER ? chunk_max : LANE_BUFFER;
     lane->capacity = (lane->capacity + LANE_ITEMS * LANE_OVERHEAD + 4095) & ~(size_t)4095;
     lane->batch_count = LANE_BYTES / lane->capacity;
-    if (fab_pool_new(0, lane->batch_count, &lane->pool) != FAB_OK)
+    if (fab_pool_new(0, lane->batch_count, 0, &lane->pool) != FAB_OK)
         goto fail;
     unsigned threads = fab_pool_threads(lane->pool);
     lane->batch = calloc(lane->batch_count, sizeof lane->batch[0]);

@@ -202,7 +202,7 @@ enum fab_rc fab_verify(struct fab_store *store, uint32_t ws,
     pthread_mutex_init(&v.mutex, NULL);
     pthread_cond_init(&v.changed, NULL);
     v.batch = calloc(VERIFY_BATCHES, sizeof v.batch[0]);
-    enum fab_rc rc = v.batch ? fab_pool_new(0, VERIFY_BATCHES, &v.pool) : FAB_ENOMEM;
+    enum fab_rc rc = v.batch ? fab_pool_new(0, VERIFY_BATCHES, 0, &v.pool) : FAB_ENOMEM;
     if (rc == FAB_OK)
         rc = fab_workspace_list(store, on_workspace, &v);
     if (rc == FAB_OK)

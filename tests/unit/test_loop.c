@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -277,7 +278,7 @@ static void work_completes_on_the_loop_thread(void **state)
     enum { N = 1000 };
     static struct square s[N];
     struct fab_pool *pool = NULL;
-    assert_int_equal(fab_pool_new(2, FAB_WORK_CAPACITY, &pool), FAB_OK);
+    assert_int_equal(fab_pool_new(2, FAB_WORK_CAPACITY, 0, &pool), FAB_OK);
     for (unsigned i = 0; i < N; i++) {
         s[i] = (struct square){.work = {.run = square_run, .done = square_done},
                                .loop_thread = pthread_self(),
@@ -291,6 +292,30 @@ static void work_completes_on_the_loop_thread(void **state)
         assert_true(s[i].done);
         assert_int_equal(s[i].result, i * i);
     }
+}
+
+struct niceness {
+    struct fab_task task;
+    int value;
+};
+
+static void niceness_run(struct fab_task *task)
+{
+    ((struct niceness *)(void *)task)->value = getpriority(PRIO_PROCESS, 0);
+}
+
+/* The workers give way, and who made the pool does not. */
+static void workers_are_nicer(void **state)
+{
+    (void)state;
+    int before = getpriority(PRIO_PROCESS, 0);
+    struct fab_pool *pool = NULL;
+    struct niceness niceness = {.task = {.run = niceness_run}};
+    assert_int_equal(fab_pool_new(1, 0, 2, &pool), FAB_OK);
+    fab_pool_submit(pool, &niceness.task);
+    fab_pool_free(pool);
+    assert_int_equal(niceness.value, before + 2 > 19 ? 19 : before + 2);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), before);
 }
 
 /* --- addresses --- */
@@ -501,6 +526,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(deferred_functions_run_once_in_order_or_not_at_all, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(posts_from_threads_arrive_in_order, setup, teardown),
+        cmocka_unit_test(workers_are_nicer),
         cmocka_unit_test_setup_teardown(work_completes_on_the_loop_thread, setup, teardown),
         cmocka_unit_test(addresses_as_text),
         cmocka_unit_test_setup_teardown(a_poll_is_level_triggered, setup, teardown),
