@@ -89,6 +89,64 @@ static enum fab_rc restamp(struct store_change *change, MDB_val key, MDB_val val
     return store_rc(mdb_put(change->txn, change->store->dbi[DBI_SPACE], &key, &value, 0));
 }
 
+/* Into `blocks`. FAB_EEXIST. */
+static enum fab_rc inline_write(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+                                struct fab_slice data)
+{
+    MDB_val key = store_val(mh), room = {.mv_size = data.n};
+    int rc = mdb_put(txn, store->dbi[DBI_BLOCKS], &key, &room, MDB_NOOVERWRITE | MDB_RESERVE);
+    if (rc == MDB_SUCCESS && data.n)
+        memcpy(room.mv_data, data.p, data.n);
+    return store_rc(rc);
+}
+
+static enum fab_rc inline_get(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+                              struct fab_slice *out)
+{
+    MDB_val key = store_val(mh), value;
+    int rc = mdb_get(txn, store->dbi[DBI_BLOCKS], &key, &value);
+    if (rc == MDB_SUCCESS)
+        *out = store_slice(value);
+    return store_rc(rc);
+}
+
+static enum fab_rc bytes_write(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+                               struct fab_slice data)
+{
+    struct fab_slice old;
+    if (data.n < STORE_EXTENT_MIN)
+        return inline_write(store, txn, mh, data);
+    if (store->inline_blocks) {
+        enum fab_rc rc = inline_get(store, txn, mh, &old);
+        if (rc != FAB_ENOENT)
+            return rc == FAB_OK ? FAB_EEXIST : rc;
+    }
+    return store_extent_write(store, txn, mh, data);
+}
+
+enum fab_rc store_block_bytes(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+                              uint32_t size, struct fab_slice *out)
+{
+    if (size >= STORE_EXTENT_MIN) {
+        enum fab_rc rc = store_extent_get(store, txn, mh, out);
+        if (rc != FAB_ENOENT || !store->inline_blocks)
+            return rc;
+    }
+    return inline_get(store, txn, mh, out);
+}
+
+static enum fab_rc bytes_delete(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+                                uint32_t size)
+{
+    if (size >= STORE_EXTENT_MIN) {
+        enum fab_rc rc = store_extent_delete(store, txn, mh);
+        if (rc != FAB_ENOENT || !store->inline_blocks)
+            return rc;
+    }
+    MDB_val key = store_val(mh);
+    return store_rc(mdb_del(txn, store->dbi[DBI_BLOCKS], &key, NULL));
+}
+
 enum fab_rc store_block_write(struct store_change *change, const struct fab_cid *cid,
                               struct fab_slice data, uint64_t owner, bool *fresh)
 {
@@ -114,15 +172,12 @@ enum fab_rc store_block_write(struct store_change *change, const struct fab_cid 
     if (rc)
         return store_rc(rc);
 
-    MDB_val mh = store_val(fab_cid_mh(cid)), room = {.mv_size = data.n};
-    rc = mdb_put(change->txn, store->dbi[DBI_BLOCKS], &mh, &room, MDB_NOOVERWRITE | MDB_RESERVE);
-    if (rc == MDB_SUCCESS) {
-        if (data.n)
-            memcpy(room.mv_data, data.p, data.n);
+    enum fab_rc wrote = bytes_write(store, change->txn, fab_cid_mh(cid), data);
+    if (wrote == FAB_OK) {
         change->used_bytes += data.n;
         change->used_blocks++;
-    } else if (rc != MDB_KEYEXIST) { /* there for another workspace is fine */
-        return store_rc(rc);
+    } else if (wrote != FAB_EEXIST) { /* there for another workspace is fine */
+        return wrote;
     }
     change->ws.bytes += data.n;
     change->ws.blocks++;
@@ -188,11 +243,8 @@ enum fab_rc store_block_delete(struct store_change *change, struct fab_slice mh,
     change->ws.blocks--;
     if (kept)
         return FAB_OK;
-    k = store_val(
-        fab_slice(key.bytes + 4, key.n - 4)); /* `mh` may lie in a page that just changed */
-    rc = mdb_del(change->txn, change->store->dbi[DBI_BLOCKS], &k, NULL);
-    if (rc)
-        return store_rc(rc);
+    mh = fab_slice(key.bytes + 4, key.n - 4); /* it may lie in a page that just changed */
+    FAB_TRY(bytes_delete(change->store, change->txn, mh, size));
     change->used_bytes -= size;
     change->used_blocks--;
     return FAB_OK;

@@ -1,4 +1,5 @@
-/* Compaction: a copy of data.mdb without its free pages takes the old file's place. */
+/* Compaction: blocks.dat gives its holes back, and a copy of data.mdb without its free pages takes
+ * the old file's place. */
 #include "storage/store/internal.h"
 
 #include <errno.h>
@@ -36,8 +37,13 @@ enum fab_rc fab_store_compact(struct fab_store *store, struct fab_err *err)
         return fab_err_set(err, FAB_EBUSY,
                            "store %s: other processes have it open; end them and compact again",
                            store->dir);
+    enum fab_rc rc = store_extents_give_back(store);
+    if (rc != FAB_OK)
+        fab_err_set(err, rc, "store %s: cannot give free space back: %s", store->dir,
+                    fab_rc_text(rc));
     store_gate_close(store);
-    enum fab_rc rc = copy(store, err);
+    if (rc == FAB_OK)
+        rc = copy(store, err);
     if (rc == FAB_OK) {
         store_env_close(store);
         if (renameat(store->dirfd, COPY_NAME, store->dirfd, "data.mdb") != 0)

@@ -98,8 +98,8 @@ void store_env_close(struct fab_store *store)
     store->env = NULL;
 }
 
-static const char *const dbi_name[DBI_N] = {"meta", "ws",     "blocks", "space",
-                                            "pins", "pinlog", "roots",  "tables"};
+static const char *const dbi_name[DBI_N] = {"meta",  "ws",     "blocks",  "space", "pins", "pinlog",
+                                            "roots", "tables", "extents", "holes", "fits", "freed"};
 
 static int open_tables(struct fab_store *store, MDB_txn *txn, unsigned flags)
 {
@@ -129,6 +129,12 @@ static enum fab_rc make_tables(struct fab_store *store, struct fab_err *err)
             rc = store_meta_put(store, txn, "gen", 8, 1);
         if (rc == FAB_OK)
             rc = store_ws_make(store, txn, FAB_WORKSPACE_LOCAL, &local);
+    } else if (rc == FAB_OK && format < STORE_FORMAT) {
+        /* Format 1 had every block in `blocks`: those stay there, and are still found. */
+        rc = store_meta_put(store, txn, "format", 4, STORE_FORMAT);
+        if (rc == FAB_OK)
+            rc = store_meta_put(store, txn, "inline", 4, 1);
+        store->inline_blocks = true;
     }
     if (rc != FAB_OK) {
         store_write_abort(store, txn);
@@ -151,6 +157,9 @@ static enum fab_rc find_tables(struct fab_store *store, struct fab_err *err)
     if (mrc == MDB_SUCCESS)
         rc = store_meta_get(store, txn, "format", 4, &format);
     if (mrc == MDB_SUCCESS && rc == FAB_OK) {
+        uint64_t inlined = 0;
+        if (store_meta_get(store, txn, "inline", 4, &inlined) == FAB_OK)
+            store->inline_blocks = inlined != 0;
         mrc = mdb_txn_commit(txn); /* keeps the table handles */
         store_gate_leave(store);
         if (mrc)
@@ -237,6 +246,8 @@ enum fab_rc fab_store_open(const char *dir, const struct fab_store_options *opti
     if (rc == FAB_OK)
         rc = lock_open(store, err);
     if (rc == FAB_OK)
+        rc = store_extents_open(store, err);
+    if (rc == FAB_OK)
         rc = store_env_open(store, err);
     if (rc == FAB_OK) {
         int dead;
@@ -256,6 +267,7 @@ void fab_store_close(struct fab_store *store)
     if (!store)
         return;
     store_env_close(store);
+    store_extents_close(store);
     if (store->turn_fd >= 0)
         close(store->turn_fd);
     if (store->open_fd >= 0)
@@ -302,7 +314,8 @@ static enum fab_rc read_info(struct fab_store *store, MDB_txn *txn, struct fab_s
     FAB_TRY(free_pages(txn, &pages));
     MDB_stat stat;
     mdb_env_stat(store->env, &stat);
-    info->free_bytes = pages * stat.ms_psize;
+    FAB_TRY(store_extents_free(store, txn, &info->free_bytes));
+    info->free_bytes += pages * stat.ms_psize;
     info->format = (unsigned)format;
     info->quota = store->quota;
     return FAB_OK;
@@ -324,7 +337,11 @@ enum fab_rc fab_store_info(struct fab_store *store, struct fab_store_info *out, 
     struct statvfs fs;
     if (fstatat(store->dirfd, "data.mdb", &st, 0) != 0 || fstatvfs(store->dirfd, &fs) != 0)
         return fab_err_errno(err, errno, "store %s: cannot stat data.mdb", store->dir);
-    info.file_bytes = (uint64_t)st.st_blocks * 512;
+    rc = store_extents_size(store, &info.file_bytes);
+    if (rc != FAB_OK)
+        return fab_err_set(err, rc, "store %s: cannot stat blocks.dat: %s", store->dir,
+                           fab_rc_text(rc));
+    info.file_bytes += (uint64_t)st.st_blocks * 512;
     info.disk_free = (uint64_t)fs.f_bavail * fs.f_frsize;
     *out = info;
     return FAB_OK;

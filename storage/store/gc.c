@@ -397,6 +397,10 @@ enum fab_rc fab_gc(struct fab_store *store, uint32_t ws, const struct fab_gc_opt
     } else {
         rc = run(&gc);
         store_mark_free(gc.mark);
+        /* Blocks in data.mdb cannot use the room in blocks.dat on a disk that is full. */
+        if (rc == FAB_OK && gc.stats.removed_blocks > 0 && !options->dry_run &&
+            store_disk_short(store))
+            rc = store_extents_give_back(store);
         if (rc == FAB_EINTERRUPTED)
             fab_err_set(err, rc,
                         "the collection was interrupted; nothing that is pinned was touched");

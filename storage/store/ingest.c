@@ -21,9 +21,8 @@
 #define IDLE_MS        3 /* an open transaction without new blocks is committed after this */
 #define COPIES_MAX     (8u << 20) /* bytes that fab_ingest_put may have in flight */
 #define LOG_BUFFER     (64u << 10)
-#define PAGE_COST      4096        /* what a block costs in a transaction beyond its bytes */
-#define FLUSHER_FROM   (48u << 20) /* new bytes from which the helper thread is worth its while */
-#define TAKE_BACK_STEP 1024        /* blocks taken back in one transaction */
+#define PAGE_COST      4096 /* what a block costs in a transaction beyond its bytes */
+#define TAKE_BACK_STEP 1024 /* blocks taken back in one transaction */
 
 struct fab_ingest {
     struct fab_store *store;
@@ -32,7 +31,6 @@ struct fab_ingest {
     uint64_t owner;  /* the lease's id, stamped on every block */
     uint64_t pinned; /* the store's count of pins when the ingest began */
     pthread_t thread;
-    struct store_flusher *flusher; /* NULL for a small ingest */
 
     pthread_mutex_t mutex;
     pthread_cond_t work, room;
@@ -113,9 +111,6 @@ static enum fab_rc txn_begin(struct fab_ingest *in)
                            fab_rc_text(rc));
     }
     in->txn_bytes = 0;
-    if (!in->flusher && !in->store->memory_fs && in->stats.new_bytes >= FLUSHER_FROM &&
-        store_flusher_new(in->store, &in->flusher) != FAB_OK)
-        in->flusher = NULL; /* slower, not wrong */
     /* The first transaction opens a generation of its own, so that what came before can be
      * collected while this ingest runs (it may need the room). */
     if (!in->raised)
@@ -139,10 +134,7 @@ static enum fab_rc txn_commit(struct fab_ingest *in)
     MDB_txn *txn = in->txn;
     in->txn = NULL;
     if (rc == FAB_OK) {
-        store_flusher_commit(in->flusher, true);
-        rc = store_write_commit(in->store, txn, &in->err);
-        store_flusher_commit(in->flusher, false);
-        FAB_TRY(rc);
+        FAB_TRY(store_write_commit(in->store, txn, &in->err));
         if (!in->raised)
             in->raised = store_lease_raise(in->lease, in->change.gen);
         return FAB_OK;
@@ -400,8 +392,6 @@ static void join(struct fab_ingest *in)
     pthread_cond_signal(&in->work);
     pthread_mutex_unlock(&in->mutex);
     pthread_join(in->thread, NULL);
-    store_flusher_free(in->flusher);
-    in->flusher = NULL;
 }
 
 static enum fab_rc write_roots(struct fab_ingest *in, MDB_txn *txn,
@@ -567,6 +557,8 @@ static enum fab_rc take_back_blocks(struct fab_ingest *in, struct fab_slice log,
 static void settle(struct fab_ingest *in)
 {
     MDB_txn *txn;
+    if (store_disk_short(in->store) && store_extents_give_back(in->store) == FAB_OK)
+        return;
     if (store_write_begin(in->store, 0, &txn, NULL) != FAB_OK)
         return;
     if (write_roots(in, txn, NULL, 0) != FAB_OK)

@@ -1,13 +1,5 @@
 /* What the files of storage/store share: the environment, its tables, transactions and the gate.
- *
- * Tables (all integers little-endian unless they are part of a key, where they are big-endian):
- *   meta    text -> value           "format" u32, "gen" u64, "bytes" u64, "blocks" u64, "next_ws"
- * u32, "collecting" u64 the running collection's gen or 0, "pinned" u64 pins ever made ws      id
- * u32 -> {bytes u64, blocks u64, quota u64, name} blocks  multihash -> bytes space   ws u32,
- * multihash -> {gen u64, owner u64, size u32} pins    ws u32, cid -> {created i64, mode u8, name}
- *   pinlog  sequence u64 -> ws u32, cid     pins added since the newest collection began
- *   roots   ws u32, cid -> last used i64    unpinned roots
- *   tables  name, 0, key -> value           records of higher layers */
+ * docs/store.md describes the tables. */
 #ifndef FAB_STORE_INTERNAL_H
 #define FAB_STORE_INTERNAL_H
 
@@ -17,8 +9,9 @@
 #include <pthread.h>
 #include <time.h>
 
-#define STORE_FORMAT  1u
-#define STORE_KEY_MAX 511
+#define STORE_FORMAT     2u
+#define STORE_EXTENT_MIN (8u << 10) /* bytes of a block from which it lies in blocks.dat */
+#define STORE_KEY_MAX    511
 #define STORE_BATCH_DISK                                                                           \
     (32u << 20) /* bytes of blocks in one write transaction of an ingest: few syncs */
 #define STORE_BATCH_MEMORY                                                                         \
@@ -35,6 +28,10 @@ enum store_dbi {
     DBI_PINLOG,
     DBI_ROOTS,
     DBI_TABLES,
+    DBI_EXTENTS,
+    DBI_HOLES,
+    DBI_FITS,
+    DBI_FREED,
     DBI_N
 };
 
@@ -45,6 +42,8 @@ struct fab_store {
     int turn_fd; /* turnstile before LMDB's writer lock, so that writers alternate */
     MDB_env *env;
     MDB_dbi dbi[DBI_N];
+    struct store_extents *extents;
+    bool inline_blocks; /* format 1 has written large blocks into `blocks` */
     uint64_t map_bytes;
     uint64_t quota; /* bytes, 0: none */
     unsigned high_water;
@@ -165,6 +164,31 @@ enum fab_rc store_entry_get(struct fab_store *store, MDB_txn *txn, uint32_t ws, 
                             struct store_entry *out);
 void store_entry_parse(MDB_val value, struct store_entry *out);
 
+/* The bytes of a block that has an entry of that size; valid as long as the transaction. */
+enum fab_rc store_block_bytes(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+                              uint32_t size, struct fab_slice *out);
+
+/* ---- blocks from STORE_EXTENT_MIN bytes on (extent.c) ---- */
+struct store_extents;
+enum fab_rc store_extents_open(struct fab_store *store, struct fab_err *err);
+void store_extents_close(struct fab_store *store);
+/* FAB_EEXIST when it is there. */
+enum fab_rc store_extent_write(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+                               struct fab_slice data);
+/* In place; valid as long as the transaction. FAB_ENOENT; FAB_ENOMEM: no address space. */
+enum fab_rc store_extent_get(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+                             struct fab_slice *out);
+enum fab_rc store_extent_delete(struct fab_store *store, MDB_txn *txn, struct fab_slice mh);
+/* Before a commit: what was written is on the disk. Gives an errno, 0 for success. */
+int store_extents_sync(struct fab_store *store);
+void store_extents_abort(struct fab_store *store);
+/* Bytes of the file that the next writes use again; bytes that the file takes of the disk. */
+enum fab_rc store_extents_free(struct fab_store *store, MDB_txn *txn, uint64_t *out);
+enum fab_rc store_extents_size(const struct fab_store *store, uint64_t *out);
+/* Give what is free in the file back to the disk, as far as no reader's snapshot needs it. In
+ * transactions of its own. */
+enum fab_rc store_extents_give_back(struct fab_store *store);
+
 /* ---- pins inside a transaction (pin.c) ---- */
 enum fab_rc store_pin_put(struct fab_store *store, MDB_txn *txn, uint32_t ws,
                           const struct fab_cid *cid, enum fab_pin_mode mode, const char *name);
@@ -191,13 +215,6 @@ bool store_lease_raise(struct fab_lease *lease, uint64_t gen);
 enum fab_rc store_lease_each(struct fab_store *store,
                              enum fab_rc (*fn)(void *arg, const struct lease_info *info),
                              void *arg);
-
-/* ---- starting the disk early (flusher.c) ---- */
-struct store_flusher;
-enum fab_rc store_flusher_new(struct fab_store *store, struct store_flusher **out);
-/* A commit begins, or has ended. NULL is allowed here and below. */
-void store_flusher_commit(struct store_flusher *flusher, bool committing);
-void store_flusher_free(struct store_flusher *flusher);
 
 /* ---- collection's helpers (gc.c) ---- */
 /* Evict and collect so that `need` more bytes fit the quotas; best effort, waits for a running

@@ -329,16 +329,14 @@ static enum fab_rc visit(struct store_mark *mark, const struct fab_cid *cid)
     if (fab_cid_mh_code(cid) == FAB_MH_IDENTITY) {
         data = fab_cid_digest(cid);
     } else {
-        MDB_val key = store_val(fab_cid_mh(cid)), value;
         struct store_entry entry;
         enum fab_rc there =
             store_entry_get(mark->store, mark->read, mark->ws, fab_cid_mh(cid), &entry);
         if (there != FAB_OK) /* missing: nothing below it can be known */
             return there == FAB_ENOENT ? FAB_OK : there;
-        int rc = mdb_get(mark->read, mark->store->dbi[DBI_BLOCKS], &key, &value);
-        if (rc)
-            return rc == MDB_NOTFOUND ? FAB_OK : store_rc(rc);
-        data = store_slice(value);
+        there = store_block_bytes(mark->store, mark->read, fab_cid_mh(cid), entry.size, &data);
+        if (there != FAB_OK)
+            return there == FAB_ENOENT ? FAB_OK : there;
     }
     enum fab_rc rc = fab_dag_links(cid->codec, data, see_link, mark);
     /* Our own failure, not the block's: marks that are not complete must not be used. */

@@ -1,4 +1,5 @@
-/* The content-addressed store: one LMDB environment in a directory, shared by several processes.
+/* The content-addressed store: one LMDB environment, and a file of large blocks, in a directory
+ * that several processes share.
  *
  * Bytes are stored once, by multihash. Who may see a block is separate: the `space` table maps
  * (workspace, multihash), and every read goes through a view of one workspace. docs/store.md
@@ -67,8 +68,8 @@ FAB_MUST enum fab_rc fab_workspace_sweep(struct fab_store *store, const atomic_b
 struct fab_store_info {
     uint64_t bytes, blocks; /* block bytes and blocks in the store, each once */
     uint64_t quota;         /* bytes, 0: none */
-    uint64_t file_bytes;    /* what data.mdb occupies on disk */
-    uint64_t free_bytes;    /* of that, pages that the next writes reuse */
+    uint64_t file_bytes;    /* what data.mdb and blocks.dat occupy on disk */
+    uint64_t free_bytes;    /* of that, what the next writes reuse */
     uint64_t disk_free;     /* bytes free on the file system for this user */
     unsigned format;
 };
@@ -206,8 +207,8 @@ struct fab_gc_stats {
 FAB_MUST enum fab_rc fab_gc(struct fab_store *store, uint32_t ws,
                             const struct fab_gc_options *options, struct fab_gc_stats *out,
                             struct fab_err *err);
-/* Rewrite data.mdb without its free pages. Demands that no other process has the store open
- * (FAB_EBUSY). The store stays open. */
+/* Rewrite data.mdb without its free pages, and give the free parts of blocks.dat back. Demands that
+ * no other process has the store open (FAB_EBUSY). The store stays open. */
 FAB_MUST enum fab_rc fab_store_compact(struct fab_store *store, struct fab_err *err);
 
 /* Remove one block from the workspace. FAB_EBUSY when a pin or lease reaches it. */

@@ -193,7 +193,14 @@ static int name_full_disk(const struct fab_store *store, int rc)
 
 enum fab_rc store_write_commit(struct fab_store *store, MDB_txn *txn, struct fab_err *err)
 {
-    int rc = name_full_disk(store, mdb_txn_commit(txn));
+    int rc = store_extents_sync(store);
+    if (rc == 0)
+        rc = mdb_txn_commit(txn);
+    else
+        mdb_txn_abort(txn);
+    if (rc)
+        store_extents_abort(store);
+    rc = name_full_disk(store, rc);
     store_gate_leave(store);
     pthread_mutex_unlock(&store->write_mutex);
     return rc ? store_err(err, store, rc, "cannot write") : FAB_OK;
@@ -201,6 +208,7 @@ enum fab_rc store_write_commit(struct fab_store *store, MDB_txn *txn, struct fab
 
 void store_write_abort(struct fab_store *store, MDB_txn *txn)
 {
+    store_extents_abort(store);
     mdb_txn_abort(txn);
     store_gate_leave(store);
     pthread_mutex_unlock(&store->write_mutex);

@@ -63,12 +63,7 @@ enum fab_rc fab_view_get(struct fab_view *view, const struct fab_cid *cid, struc
     if (!view->txn)
         return FAB_EIO;
     FAB_TRY(store_entry_get(view->store, view->txn, view->ws, fab_cid_mh(cid), &entry));
-    MDB_val key = store_val(fab_cid_mh(cid)), value;
-    int rc = mdb_get(view->txn, view->store->dbi[DBI_BLOCKS], &key, &value);
-    if (rc)
-        return store_rc(rc);
-    *out = store_slice(value);
-    return FAB_OK;
+    return store_block_bytes(view->store, view->txn, fab_cid_mh(cid), entry.size, out);
 }
 
 static enum fab_rc source_get(void *ctx, const struct fab_cid *cid, struct fab_slice *out)

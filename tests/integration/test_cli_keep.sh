@@ -103,6 +103,20 @@ silent fabric verify -q
 refuses 1 "$NEEDLE" fabric cat "$NEEDLE"
 fabric cat "$D/a" | cmp - a || fail "--repair took more"
 
+# The same for a block that lies in the other file.
+silent fabric put -q - < <(echo "a large needle"; head -c 30000 /dev/zero)
+LARGE=$(out)
+offset=$(grep -abo 'a large needle' "$FABRIC_HOME/store/blocks.dat" | head -n 1 | cut -d: -f1)
+[[ -n $offset ]] || fail "the large block's bytes are not in the file"
+printf X | dd of="$FABRIC_HOME/store/blocks.dat" bs=1 seek=$((offset + 20000)) conv=notrunc 2>/dev/null
+exits 1 fabric verify
+grep -q "^rotten $LARGE 30015$" .out || fail "verify does not name the large block"
+exits 1 fabric get --verify "$LARGE" -o rotten
+[[ ! -e rotten ]] || fail "rotten bytes came out"
+ok fabric verify --repair
+silent fabric verify -q
+refuses 1 "$LARGE" fabric cat "$LARGE"
+
 # Quotas. A write beyond it fails with one line and leaves nothing; unpinned roots make room.
 fresh_home
 mkdir -m 700 "$FABRIC_HOME"

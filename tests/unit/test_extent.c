@@ -1,0 +1,388 @@
+/* Blocks in blocks.dat: what is written stays as it is for whoever may still read it (the store, a
+ * snapshot, the state that a crash leads back to), and room is used again.
+ *
+ * Sizes and order come from a seed, which a failure prints; FABRIC_EXTENT_SEED sets it. */
+#include "storage/store/store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <lmdb.h>
+
+#define BLOCKS  400
+#define LARGEST FAB_BLOCK_MAX
+
+static uint64_t rng;
+
+static uint64_t rng_next(void)
+{
+    rng += 0x9e3779b97f4a7c15u;
+    uint64_t z = (rng ^ rng >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+struct fixture {
+    char dir[64];
+    struct fab_store *store;
+    uint32_t ws;
+    struct {
+        struct fab_cid cid;
+        size_t size; /* 0: not there */
+    } block[BLOCKS];
+    uint64_t next; /* every block made is another one */
+};
+
+static struct fab_store *open_store(const char *dir, uint32_t *ws)
+{
+    struct fab_err err = {0};
+    struct fab_workspace_info info;
+    struct fab_store *store;
+    if (fab_store_open(dir, NULL, &store, &err) != FAB_OK)
+        fail_msg("%s", err.msg);
+    assert_int_equal(fab_workspace_find(store, "local", false, &info, &err), FAB_OK);
+    *ws = info.id;
+    return store;
+}
+
+static void run(const char *program, const char *a, const char *b, const char *c)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        execlp(program, program, a, b, c, (char *)NULL);
+        _exit(127);
+    }
+    int status = -1;
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, 0);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    const char *seed = getenv("FABRIC_EXTENT_SEED");
+    assert_non_null(f);
+    rng = seed ? strtoull(seed, NULL, 10) : 1;
+    print_message("seed %llu\n", (unsigned long long)rng);
+    snprintf(f->dir, sizeof f->dir, "/tmp/fabric-extent-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    f->store = open_store(f->dir, &f->ws);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    fab_store_close(f->store);
+    run("rm", "-rf", "--", f->dir);
+    free(f);
+    return 0;
+}
+
+/* Bytes that tell which block and which place in it they are. */
+static void fill(uint8_t *bytes, uint64_t n, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)((n * 0x9e3779b97f4a7c15u) >> (i % 57)) ^ (uint8_t)(i >> 12);
+    memcpy(bytes, &n, size < sizeof n ? size : sizeof n);
+}
+
+/* Mostly large enough for blocks.dat, up to the largest, and some that just are or are not. */
+static size_t some_size(void)
+{
+    switch (rng_next() % 8) {
+    case 0:
+        return 8191 + rng_next() % 3;
+    case 1:
+        return 100 + rng_next() % 8000;
+    case 2:
+        return LARGEST - rng_next() % 5000;
+    case 3:
+        return 4096 * (2 + rng_next() % 20);
+    default:
+        return 8192 + rng_next() % 200000;
+    }
+}
+
+static void put_at(struct fixture *f, unsigned i, size_t size)
+{
+    struct fab_ingest *in;
+    struct fab_err err = {0};
+    uint8_t *bytes = malloc(size);
+    assert_non_null(bytes);
+    fill(bytes, ++f->next, size);
+    assert_int_equal(
+        fab_cid_of(1, FAB_CODEC_RAW, FAB_MH_SHA2_256, fab_slice(bytes, size), &f->block[i].cid),
+        FAB_OK);
+    f->block[i].size = size;
+    assert_int_equal(fab_ingest_open(f->store, f->ws, &in, &err), FAB_OK);
+    assert_int_equal(fab_ingest_put(in, &f->block[i].cid, fab_slice(bytes, size)), FAB_OK);
+    if (fab_ingest_commit(in, NULL, 0, NULL, &err) != FAB_OK)
+        fail_msg("%s", err.msg);
+    free(bytes);
+}
+
+static void remove_at(struct fixture *f, unsigned i)
+{
+    struct fab_err err = {0};
+    if (fab_block_remove(f->store, f->ws, &f->block[i].cid, &err) != FAB_OK)
+        fail_msg("%s", err.msg);
+    f->block[i].size = 0;
+}
+
+/* Put or remove one at random. */
+static void churn(struct fixture *f)
+{
+    unsigned i = (unsigned)(rng_next() % BLOCKS);
+    if (f->block[i].size)
+        remove_at(f, i);
+    else
+        put_at(f, i, some_size());
+}
+
+static void check_all(const struct fixture *f, struct fab_store *store, uint32_t ws)
+{
+    struct fab_view *view;
+    assert_int_equal(fab_view_open(store, ws, &view, NULL), FAB_OK);
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        struct fab_slice got;
+        if (!f->block[i].size)
+            continue;
+        assert_int_equal(fab_view_get(view, &f->block[i].cid, &got), FAB_OK);
+        assert_int_equal(got.n, f->block[i].size);
+        assert_int_equal(fab_cid_check(&f->block[i].cid, got), FAB_OK);
+    }
+    fab_view_close(view);
+}
+
+static uint64_t live_bytes(const struct fixture *f)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < BLOCKS; i++)
+        sum += f->block[i].size;
+    return sum;
+}
+
+static uint64_t file_bytes(struct fixture *f)
+{
+    char path[96];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/blocks.dat", f->dir);
+    assert_int_equal(stat(path, &st), 0);
+    return (uint64_t)st.st_size;
+}
+
+/* Thousands of changes: every block reads back, and the file stays about as large as what it holds.
+ */
+static void room_is_used_again(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t most = 0;
+    for (unsigned i = 0; i < 1500; i++) {
+        churn(f);
+        if (i % 500 == 499)
+            check_all(f, f->store, f->ws);
+        if (live_bytes(f) > most)
+            most = live_bytes(f);
+    }
+    if (file_bytes(f) > most + most / 4 + (8u << 20))
+        fail_msg("blocks.dat has %llu bytes, and at most %llu were held",
+                 (unsigned long long)file_bytes(f), (unsigned long long)most);
+    fab_store_close(f->store);
+    f->store = open_store(f->dir, &f->ws);
+    check_all(f, f->store, f->ws);
+}
+
+/* A snapshot's bytes stay where they are until it ends, whatever is written meanwhile. */
+static void a_snapshot_is_left_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct fab_view *view;
+    struct fab_slice got[20];
+    struct fab_cid cid[20];
+    for (unsigned i = 0; i < 20; i++)
+        put_at(f, i, 20000 + i * 4096);
+    assert_int_equal(fab_view_open(f->store, f->ws, &view, NULL), FAB_OK);
+    for (unsigned i = 0; i < 20; i++) {
+        cid[i] = f->block[i].cid;
+        assert_int_equal(fab_view_get(view, &cid[i], &got[i]), FAB_OK);
+    }
+    for (unsigned i = 0; i < 20; i++)
+        remove_at(f, i);
+    for (unsigned i = 0; i < 200; i++)
+        put_at(f, i, 20000 + i % 20 * 4096);
+    for (unsigned i = 0; i < 20; i++)
+        assert_int_equal(fab_cid_check(&cid[i], got[i]), FAB_OK);
+    fab_view_close(view);
+    uint64_t before = file_bytes(f);
+    for (unsigned i = 200; i < 215; i++) /* now their room is free */
+        put_at(f, i, 20000 + i % 20 * 4096);
+    assert_int_equal(file_bytes(f), before);
+    check_all(f, f->store, f->ws);
+}
+
+/* No extent lies across the border of two of the maps through which blocks are read. */
+static void no_block_crosses_a_border(void **state)
+{
+    struct fixture *f = *state;
+    enum { N = 134 }; /* of almost 2 MiB: a little more than 256 MiB */
+    for (unsigned i = 0; i < N; i++)
+        put_at(f, i, LARGEST - 12288);
+    assert_true(file_bytes(f) > (256u << 20));
+    check_all(f, f->store, f->ws);
+    for (unsigned i = 0; i + 1 < N; i++) /* the last one keeps the end where it is */
+        remove_at(f, i);
+    for (unsigned i = 0; i + 1 < N; i++)
+        put_at(f, i, LARGEST - 8192);
+    check_all(f, f->store, f->ws);
+}
+
+/* A crash of the machine may lead back two commits, since a commit syncs the data but not its own
+ * meta page: with the bytes that were written since, that state must be whole. The put's first
+ * transaction, which writes the bytes, is the second after the copy. */
+static void the_state_before_is_whole(void **state)
+{
+    struct fixture *f = *state;
+    char old[80], data[96], blocks[96], to[96];
+    snprintf(old, sizeof old, "%s-old", f->dir);
+    snprintf(data, sizeof data, "%s/data.mdb", f->dir);
+    snprintf(blocks, sizeof blocks, "%s/blocks.dat", f->dir);
+    snprintf(to, sizeof to, "%s/data.mdb", old);
+    for (unsigned i = 0; i < 30; i++)
+        put_at(f, i, 8192 + rng_next() % 60000);
+    for (unsigned i = 0; i < 100; i++) {
+        struct fixture before = *f;
+        uint32_t ws;
+        unsigned at = (unsigned)(rng_next() % 30);
+        run("rm", "-rf", "--", old);
+        assert_int_equal(mkdir(old, 0700), 0);
+        run("cp", "--", data, to);
+        size_t size = f->block[at].size;
+        remove_at(f, at);
+        put_at(f, at, size); /* it would fit */
+        run("cp", "--", blocks, old);
+        struct fab_store *store = open_store(old, &ws);
+        check_all(&before, store, ws);
+        fab_store_close(store);
+    }
+    run("rm", "-rf", "--", old);
+}
+
+static void compaction_gives_room_back(void **state)
+{
+    struct fixture *f = *state;
+    struct fab_err err = {0};
+    struct fab_store_info full, info;
+    for (unsigned i = 0; i < 100; i++)
+        put_at(f, i, 100000);
+    assert_int_equal(fab_store_info(f->store, &full, &err), FAB_OK);
+    for (unsigned i = 0; i < 100; i++)
+        if (i % 10 != 5)
+            remove_at(f, i);
+    assert_int_equal(fab_store_info(f->store, &info, &err), FAB_OK);
+    assert_true(info.free_bytes > 8000000);
+    if (fab_store_compact(f->store, &err) != FAB_OK)
+        fail_msg("%s", err.msg);
+    check_all(f, f->store, f->ws);
+    assert_int_equal(fab_store_info(f->store, &info, &err), FAB_OK);
+    assert_true(full.file_bytes > 10000000);
+    assert_true(info.file_bytes < 3000000);
+    for (unsigned i = 0; i < 200; i++)
+        churn(f);
+    check_all(f, f->store, f->ws);
+}
+
+/* A store of format 1 has large blocks among the small ones: they are read, not stored twice, and
+ * they go. */
+static void format_1_is_taken_over(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *bytes = malloc(50000);
+    struct fab_store_info info;
+    struct fab_err err = {0};
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi blocks, extents, meta;
+    put_at(f, 0, 50000);
+    put_at(f, 1, 300);
+    fab_store_close(f->store);
+    fill(bytes, 1, 50000);
+    /* What format 1 would have written. */
+    assert_int_equal(mdb_env_create(&env), 0);
+    mdb_env_set_maxdbs(env, 20);
+    mdb_env_set_mapsize(env, 64u << 20);
+    assert_int_equal(mdb_env_open(env, f->dir, 0, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, "blocks", 0, &blocks), 0);
+    assert_int_equal(mdb_dbi_open(txn, "extents", 0, &extents), 0);
+    assert_int_equal(mdb_dbi_open(txn, "meta", 0, &meta), 0);
+    struct fab_slice mh = fab_cid_mh(&f->block[0].cid);
+    MDB_val key = {mh.n, (void *)(uintptr_t)mh.p}, value = {50000, bytes};
+    assert_int_equal(mdb_put(txn, blocks, &key, &value, 0), 0);
+    static const char *const tables[] = {"extents", "holes", "fits", "freed"};
+    for (unsigned i = 0; i < 4; i++) {
+        MDB_dbi table;
+        assert_int_equal(mdb_dbi_open(txn, tables[i], 0, &table), 0);
+        assert_int_equal(mdb_drop(txn, table, 1), 0);
+    }
+    static uint8_t one[4] = {1};
+    key = (MDB_val){6, "format"};
+    value = (MDB_val){sizeof one, one};
+    assert_int_equal(mdb_put(txn, meta, &key, &value, 0), 0);
+    key = (MDB_val){3, "end"};
+    assert_int_equal(mdb_del(txn, meta, &key, NULL), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+    free(bytes);
+    char path[96];
+    snprintf(path, sizeof path, "%s/blocks.dat", f->dir);
+    assert_int_equal(unlink(path), 0);
+
+    for (unsigned i = 0; i < 2; i++) { /* taken over, and opened again */
+        f->store = open_store(f->dir, &f->ws);
+        check_all(f, f->store, f->ws);
+        assert_int_equal(fab_store_info(f->store, &info, &err), FAB_OK);
+        assert_int_equal(info.format, 2);
+        if (i == 0)
+            fab_store_close(f->store);
+    }
+    struct fab_workspace_info other;
+    struct fab_cid old = f->block[0].cid;
+    uint32_t ws = f->ws;
+    assert_int_equal(fab_workspace_find(f->store, "other", true, &other, &err), FAB_OK);
+    f->ws = other.id;
+    f->next = 0;
+    put_at(f, 0, 50000); /* the same block, for another workspace */
+    assert_true(fab_cid_eq(&old, &f->block[0].cid));
+    assert_int_equal(file_bytes(f), 0);
+    remove_at(f, 0);
+    f->ws = ws;
+    f->block[0].size = 50000;
+    check_all(f, f->store, f->ws);
+    remove_at(f, 0);
+    assert_int_equal(fab_store_info(f->store, &info, &err), FAB_OK);
+    assert_int_equal(info.bytes, 300);
+    put_at(f, 2, 50000);
+    assert_true(file_bytes(f) >= 50000);
+    check_all(f, f->store, f->ws);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(room_is_used_again),         TEST(a_snapshot_is_left_alone),
+        TEST(the_state_before_is_whole),  TEST(no_block_crosses_a_border),
+        TEST(compaction_gives_room_back), TEST(format_1_is_taken_over),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
