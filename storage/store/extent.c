@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define PAGE          4096u
@@ -373,13 +374,18 @@ static enum fab_rc allocate(struct fab_store *store, MDB_txn *txn, uint64_t page
 
 /* ---- blocks ---- */
 
+/* Whole pages: to write a part of one that is not in memory, the kernel would have to read it. */
 static enum fab_rc write_at(struct fab_store *store, struct fab_slice data, uint64_t page)
 {
+    static const uint8_t zeros[PAGE];
     struct store_extents *ext = store->extents;
-    size_t done = 0;
+    size_t whole = pages_of(data.n) * PAGE, done = 0;
     ext->dirty = true;
-    while (done < data.n) {
-        ssize_t n = pwrite(ext->fd, data.p + done, data.n - done, (off_t)(page * PAGE + done));
+    while (done < whole) {
+        size_t left = done < data.n ? data.n - done : 0;
+        struct iovec parts[2] = {{(void *)(uintptr_t)(data.p + data.n - left), left},
+                                 {(void *)(uintptr_t)zeros, left ? whole - data.n : whole - done}};
+        ssize_t n = pwritev(ext->fd, parts, 2, (off_t)(page * PAGE + done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
