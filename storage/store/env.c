@@ -111,6 +111,29 @@ static int open_tables(struct fab_store *store, MDB_txn *txn, unsigned flags)
     return MDB_SUCCESS;
 }
 
+static enum fab_rc state_error(const struct fab_store *store, enum fab_rc rc, struct fab_err *err)
+{
+    return fab_err_set(err, rc, "store %s: cannot read its state: %s", store->dir, fab_rc_text(rc));
+}
+
+static enum fab_rc check_format(const struct fab_store *store, uint64_t format, struct fab_err *err)
+{
+    if (format <= STORE_FORMAT)
+        return FAB_OK;
+    return fab_err_set(err, FAB_EUNSUPPORTED,
+                       "store %s: format %llu is newer than this program's %u; use a newer fabric",
+                       store->dir, (unsigned long long)format, STORE_FORMAT);
+}
+
+/* Whether format 1 has left large blocks among the small ones. */
+static enum fab_rc read_inline(struct fab_store *store, MDB_txn *txn)
+{
+    uint64_t inlined = 0;
+    enum fab_rc rc = store_meta_get(store, txn, "inline", 4, &inlined);
+    store->inline_blocks = inlined != 0;
+    return rc == FAB_ENOENT ? FAB_OK : rc;
+}
+
 static enum fab_rc make_tables(struct fab_store *store, struct fab_err *err)
 {
     MDB_txn *txn;
@@ -122,6 +145,10 @@ static enum fab_rc make_tables(struct fab_store *store, struct fab_err *err)
     }
     uint64_t format;
     enum fab_rc rc = store_meta_get(store, txn, "format", 4, &format);
+    if (rc == FAB_OK && check_format(store, format, err) != FAB_OK) {
+        store_write_abort(store, txn);
+        return FAB_EUNSUPPORTED;
+    }
     if (rc == FAB_ENOENT) {
         struct fab_workspace_info local;
         rc = store_meta_put(store, txn, "format", 4, STORE_FORMAT);
@@ -134,14 +161,19 @@ static enum fab_rc make_tables(struct fab_store *store, struct fab_err *err)
         rc = store_meta_put(store, txn, "format", 4, STORE_FORMAT);
         if (rc == FAB_OK)
             rc = store_meta_put(store, txn, "inline", 4, 1);
-        store->inline_blocks = true;
     }
+    if (rc == FAB_OK)
+        rc = read_inline(store, txn);
     if (rc != FAB_OK) {
         store_write_abort(store, txn);
         return fab_err_set(err, rc, "store %s: cannot make the tables: %s", store->dir,
                            fab_rc_text(rc));
     }
-    return store_write_commit(store, txn, err);
+    FAB_TRY(store_write_commit(store, txn, err));
+    if (!store->memory_fs &&
+        fsync(store->dirfd) != 0) /* the files' names, too, are there to stay */
+        return fab_err_errno(err, errno, "store %s: cannot sync the directory", store->dir);
+    return FAB_OK;
 }
 
 /* The tables are there in all but the first open, which then costs no write transaction. */
@@ -157,26 +189,18 @@ static enum fab_rc find_tables(struct fab_store *store, struct fab_err *err)
     if (mrc == MDB_SUCCESS)
         rc = store_meta_get(store, txn, "format", 4, &format);
     if (mrc == MDB_SUCCESS && rc == FAB_OK) {
-        uint64_t inlined = 0;
-        if (store_meta_get(store, txn, "inline", 4, &inlined) == FAB_OK)
-            store->inline_blocks = inlined != 0;
+        rc = read_inline(store, txn);
         mrc = mdb_txn_commit(txn); /* keeps the table handles */
         store_gate_leave(store);
         if (mrc)
             return store_err(err, store, mrc, "cannot open the tables");
-        if (format != STORE_FORMAT)
-            return fab_err_set(err, FAB_EUNSUPPORTED,
-                               "store %s: format %llu is newer than this program's %u; use a newer "
-                               "fabric",
-                               store->dir, (unsigned long long)format, STORE_FORMAT);
-        return FAB_OK;
+        return rc == FAB_OK ? check_format(store, format, err) : state_error(store, rc, err);
     }
     store_read_end(store, txn);
     if (mrc != MDB_NOTFOUND && mrc != MDB_SUCCESS)
         return store_err(err, store, mrc, "cannot open the tables");
     if (mrc == MDB_SUCCESS && rc != FAB_ENOENT)
-        return fab_err_set(err, rc, "store %s: cannot read its format: %s", store->dir,
-                           fab_rc_text(rc));
+        return state_error(store, rc, err);
     return make_tables(store, err);
 }
 

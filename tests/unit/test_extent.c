@@ -300,6 +300,64 @@ static void compaction_gives_room_back(void **state)
     check_all(f, f->store, f->ws);
 }
 
+/* LMDB below a store that is not open. */
+static MDB_txn *raw_begin(const char *dir)
+{
+    MDB_env *env;
+    MDB_txn *txn;
+    assert_int_equal(mdb_env_create(&env), 0);
+    mdb_env_set_maxdbs(env, 20);
+    mdb_env_set_mapsize(env, 64u << 20);
+    assert_int_equal(mdb_env_open(env, dir, 0, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    return txn;
+}
+
+static void raw_end(MDB_txn *txn)
+{
+    MDB_env *env = mdb_txn_env(txn);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+}
+
+static MDB_dbi raw_table(MDB_txn *txn, const char *name)
+{
+    MDB_dbi table;
+    assert_int_equal(mdb_dbi_open(txn, name, 0, &table), 0);
+    return table;
+}
+
+static void raw_format(MDB_txn *txn, uint8_t format)
+{
+    uint8_t bytes[4] = {format};
+    MDB_val key = {6, "format"}, value = {sizeof bytes, bytes};
+    assert_int_equal(mdb_put(txn, raw_table(txn, "meta"), &key, &value, 0), 0);
+}
+
+/* Also one that lacks a table of ours: nothing is added to it. */
+static void a_newer_format_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct fab_store *store;
+    fab_store_close(f->store);
+    for (unsigned lacking = 0; lacking < 2; lacking++) {
+        struct fab_err err = {0};
+        MDB_txn *txn = raw_begin(f->dir);
+        raw_format(txn, 3);
+        if (lacking)
+            assert_int_equal(mdb_drop(txn, raw_table(txn, "fits"), 1), 0);
+        raw_end(txn);
+        assert_int_equal(fab_store_open(f->dir, NULL, &store, &err), FAB_EUNSUPPORTED);
+        assert_non_null(strstr(err.msg, "format 3 is newer"));
+    }
+    MDB_txn *txn = raw_begin(f->dir);
+    MDB_dbi table;
+    assert_int_equal(mdb_dbi_open(txn, "fits", 0, &table), MDB_NOTFOUND);
+    raw_format(txn, 2);
+    raw_end(txn);
+    f->store = open_store(f->dir, &f->ws);
+}
+
 /* A store of format 1 has large blocks among the small ones: they are read, not stored twice, and
  * they go. */
 static void format_1_is_taken_over(void **state)
@@ -308,39 +366,22 @@ static void format_1_is_taken_over(void **state)
     uint8_t *bytes = malloc(50000);
     struct fab_store_info info;
     struct fab_err err = {0};
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi blocks, extents, meta;
     put_at(f, 0, 50000);
     put_at(f, 1, 300);
     fab_store_close(f->store);
     fill(bytes, 1, 50000);
     /* What format 1 would have written. */
-    assert_int_equal(mdb_env_create(&env), 0);
-    mdb_env_set_maxdbs(env, 20);
-    mdb_env_set_mapsize(env, 64u << 20);
-    assert_int_equal(mdb_env_open(env, f->dir, 0, 0600), 0);
-    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
-    assert_int_equal(mdb_dbi_open(txn, "blocks", 0, &blocks), 0);
-    assert_int_equal(mdb_dbi_open(txn, "extents", 0, &extents), 0);
-    assert_int_equal(mdb_dbi_open(txn, "meta", 0, &meta), 0);
+    MDB_txn *txn = raw_begin(f->dir);
     struct fab_slice mh = fab_cid_mh(&f->block[0].cid);
     MDB_val key = {mh.n, (void *)(uintptr_t)mh.p}, value = {50000, bytes};
-    assert_int_equal(mdb_put(txn, blocks, &key, &value, 0), 0);
+    assert_int_equal(mdb_put(txn, raw_table(txn, "blocks"), &key, &value, 0), 0);
     static const char *const tables[] = {"extents", "holes", "fits", "freed"};
-    for (unsigned i = 0; i < 4; i++) {
-        MDB_dbi table;
-        assert_int_equal(mdb_dbi_open(txn, tables[i], 0, &table), 0);
-        assert_int_equal(mdb_drop(txn, table, 1), 0);
-    }
-    static uint8_t one[4] = {1};
-    key = (MDB_val){6, "format"};
-    value = (MDB_val){sizeof one, one};
-    assert_int_equal(mdb_put(txn, meta, &key, &value, 0), 0);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(mdb_drop(txn, raw_table(txn, tables[i]), 1), 0);
+    raw_format(txn, 1);
     key = (MDB_val){3, "end"};
-    assert_int_equal(mdb_del(txn, meta, &key, NULL), 0);
-    assert_int_equal(mdb_txn_commit(txn), 0);
-    mdb_env_close(env);
+    assert_int_equal(mdb_del(txn, raw_table(txn, "meta"), &key, NULL), 0);
+    raw_end(txn);
     free(bytes);
     char path[96];
     snprintf(path, sizeof path, "%s/blocks.dat", f->dir);
@@ -382,7 +423,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(room_is_used_again),         TEST(a_snapshot_is_left_alone),
         TEST(the_state_before_is_whole),  TEST(no_block_crosses_a_border),
-        TEST(compaction_gives_room_back), TEST(format_1_is_taken_over),
+        TEST(compaction_gives_room_back), TEST(a_newer_format_is_refused),
+        TEST(format_1_is_taken_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
