@@ -98,47 +98,52 @@ static enum fab_rc take_off(struct fab_store_batch *batch, uint32_t ws, struct f
     return count_put(batch, ws, count > 0 ? count - 1 : 0);
 }
 
+/* What a change of the list begins with. */
+struct list_change {
+    struct fab_store_batch *batch;
+    struct fab_slice key; /* borrows `bytes` */
+    uint8_t bytes[PEER_KEY_SIZE];
+    char text[FAB_PEER_ID_TEXT_MAX];
+};
+
+static enum fab_rc begin(struct fab_store *store, uint32_t ws, const struct fab_peer_id *peer,
+                         struct list_change *out, struct fab_err *err)
+{
+    if (peer_key(ws, peer, out->bytes, &out->key) != FAB_OK)
+        return fab_err_set(err, FAB_EINVAL, "this is no peer");
+    fab_peer_id_text(peer, out->text);
+    return fab_batch_begin(store, &out->batch, err);
+}
+
 enum fab_rc fab_admit(struct fab_store *store, uint32_t ws, const struct fab_peer_id *peer,
                       struct fab_err *err)
 {
-    struct fab_store_batch *batch;
-    struct fab_slice key;
-    uint8_t bytes[PEER_KEY_SIZE];
-    char text[FAB_PEER_ID_TEXT_MAX];
-    if (peer_key(ws, peer, bytes, &key) != FAB_OK)
-        return fab_err_set(err, FAB_EINVAL, "this is no peer");
-    fab_peer_id_text(peer, text);
-    FAB_TRY(fab_batch_begin(store, &batch, err));
-    enum fab_rc rc = add(batch, ws, key);
+    struct list_change change;
+    FAB_TRY(begin(store, ws, peer, &change, err));
+    enum fab_rc rc = add(change.batch, ws, change.key);
     if (rc == FAB_EEXIST || rc == FAB_ELIMIT)
-        fab_batch_abort(batch);
+        fab_batch_abort(change.batch);
     if (rc == FAB_EEXIST)
-        return fab_err_set(err, rc, "%s is admitted already", text);
+        return fab_err_set(err, rc, "%s is admitted already", change.text);
     if (rc == FAB_ELIMIT)
         return fab_err_set(err, rc,
                            "%s cannot be admitted: the workspace's list is full with %d peers; "
                            "expel some",
-                           text, FAB_ADMITTED_MAX);
-    return finish(batch, rc, "the peer cannot be admitted", err);
+                           change.text, FAB_ADMITTED_MAX);
+    return finish(change.batch, rc, "the peer cannot be admitted", err);
 }
 
 enum fab_rc fab_expel(struct fab_store *store, uint32_t ws, const struct fab_peer_id *peer,
                       struct fab_err *err)
 {
-    struct fab_store_batch *batch;
-    struct fab_slice key;
-    uint8_t bytes[PEER_KEY_SIZE];
-    char text[FAB_PEER_ID_TEXT_MAX];
-    if (peer_key(ws, peer, bytes, &key) != FAB_OK)
-        return fab_err_set(err, FAB_EINVAL, "this is no peer");
-    fab_peer_id_text(peer, text);
-    FAB_TRY(fab_batch_begin(store, &batch, err));
-    enum fab_rc rc = take_off(batch, ws, key);
+    struct list_change change;
+    FAB_TRY(begin(store, ws, peer, &change, err));
+    enum fab_rc rc = take_off(change.batch, ws, change.key);
     if (rc == FAB_ENOENT) {
-        fab_batch_abort(batch);
-        return fab_err_set(err, rc, "%s is not on the workspace's list", text);
+        fab_batch_abort(change.batch);
+        return fab_err_set(err, rc, "%s is not on the workspace's list", change.text);
     }
-    return finish(batch, rc, "the peer cannot be expelled", err);
+    return finish(change.batch, rc, "the peer cannot be expelled", err);
 }
 
 enum fab_rc fab_admitted(struct fab_store *store, uint32_t ws, const struct fab_peer_id *peer,
