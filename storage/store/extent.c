@@ -272,16 +272,21 @@ static int see_reader(const char *line, void *arg)
     return 0;
 }
 
-/* The first freed row, if that transaction's are ripe, taken from the table. FAB_ENOENT. */
-static enum fab_rc take_ripe(MDB_cursor *cursor, uint64_t until, struct hole *out)
+/* One row of `freed` that is ripe, taken from the table. FAB_ENOENT. A compaction, which nobody
+ * else can be beside, begins LMDB's numbers anew: what has a number still to come is from before
+ * it. */
+static enum fab_rc take_ripe(MDB_cursor *cursor, uint64_t now, uint64_t until, struct hole *out)
 {
     MDB_val key, value;
     int rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    if (!rc && key.mv_size == 16 && be_get(key.mv_data, 8) > until)
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
     if (rc)
         return store_rc(rc);
     if (key.mv_size != 16 || value.mv_size != 4)
         return FAB_EFORMAT;
-    if (be_get(key.mv_data, 8) > until)
+    uint64_t freed = be_get(key.mv_data, 8);
+    if (freed > until && freed <= now)
         return FAB_ENOENT;
     *out = (struct hole){be_get((uint8_t *)key.mv_data + 8, 8), store_le_get(value.mv_data, 4)};
     return store_rc(mdb_cursor_del(cursor, 0));
@@ -313,7 +318,7 @@ static enum fab_rc ripen(struct fab_store *store, MDB_txn *txn)
     struct hole hole;
     unsigned taken = 0;
     for (; taken < RIPEN_AT_ONCE && result == FAB_OK; taken++) {
-        result = take_ripe(cursor, oldest.txn, &hole);
+        result = take_ripe(cursor, now, oldest.txn, &hole);
         if (result == FAB_OK)
             result = hole_add(store, txn, hole);
     }

@@ -334,6 +334,39 @@ static void raw_format(MDB_txn *txn, uint8_t format)
     assert_int_equal(mdb_put(txn, raw_table(txn, "meta"), &key, &value, 0), 0);
 }
 
+/* A compaction begins the numbers of the transactions anew; what was freed before it is not lost.
+ */
+static void what_was_freed_before_a_compaction_is_used(void **state)
+{
+    struct fixture *f = *state;
+    put_at(f, 0, 81920);
+    put_at(f, 1, 8192);
+    uint64_t size = file_bytes(f);
+    remove_at(f, 0);
+    fab_store_close(f->store);
+    MDB_txn *txn = raw_begin(f->dir);
+    MDB_dbi freed = raw_table(txn, "freed");
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint8_t row[16] = {0}, pages[4];
+    assert_int_equal(mdb_cursor_open(txn, freed, &cursor), 0);
+    assert_int_equal(mdb_cursor_get(cursor, &key, &value, MDB_FIRST), 0);
+    assert_int_equal(key.mv_size, sizeof row);
+    memcpy(row + 8, (uint8_t *)key.mv_data + 8, 8);
+    memcpy(pages, value.mv_data, sizeof pages);
+    assert_int_equal(mdb_cursor_del(cursor, 0), 0);
+    mdb_cursor_close(cursor);
+    row[2] = 1; /* a number that is far away */
+    key = (MDB_val){sizeof row, row};
+    value = (MDB_val){sizeof pages, pages};
+    assert_int_equal(mdb_put(txn, freed, &key, &value, 0), 0);
+    raw_end(txn);
+    f->store = open_store(f->dir, &f->ws);
+    put_at(f, 2, 81920);
+    assert_int_equal(file_bytes(f), size);
+    check_all(f, f->store, f->ws);
+}
+
 /* Also one that lacks a table of ours: nothing is added to it. */
 static void a_newer_format_is_refused(void **state)
 {
@@ -423,8 +456,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(room_is_used_again),         TEST(a_snapshot_is_left_alone),
         TEST(the_state_before_is_whole),  TEST(no_block_crosses_a_border),
-        TEST(compaction_gives_room_back), TEST(a_newer_format_is_refused),
-        TEST(format_1_is_taken_over),
+        TEST(compaction_gives_room_back), TEST(what_was_freed_before_a_compaction_is_used),
+        TEST(a_newer_format_is_refused),  TEST(format_1_is_taken_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
