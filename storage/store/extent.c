@@ -556,6 +556,22 @@ static enum fab_rc give_back_step(struct fab_store *store, bool last, bool *more
     return rc;
 }
 
+enum fab_rc store_extents_cut(struct fab_store *store)
+{
+    MDB_txn *txn;
+    struct stat st;
+    uint64_t end;
+    FAB_TRY(store_write_begin(store, 0, &txn, NULL)); /* nobody writes meanwhile */
+    enum fab_rc rc = end_get(store, txn, &end);
+    if (rc == FAB_OK && fstat(store->extents->fd, &st) != 0)
+        rc = fab_rc_errno(errno);
+    if (rc == FAB_OK && (uint64_t)st.st_size > end * PAGE &&
+        ftruncate(store->extents->fd, (off_t)(end * PAGE)) != 0)
+        rc = fab_rc_errno(errno);
+    store_write_abort(store, txn);
+    return rc;
+}
+
 enum fab_rc store_extents_give_back(struct fab_store *store)
 {
     bool more = true;

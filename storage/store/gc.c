@@ -398,9 +398,11 @@ enum fab_rc fab_gc(struct fab_store *store, uint32_t ws, const struct fab_gc_opt
         rc = run(&gc);
         store_mark_free(gc.mark);
         /* Blocks in data.mdb cannot use the room in blocks.dat on a disk that is full. */
-        if (rc == FAB_OK && gc.stats.removed_blocks > 0 && !options->dry_run &&
-            store_disk_short(store))
+        bool removed = rc == FAB_OK && !options->dry_run;
+        if (removed && gc.stats.removed_blocks > 0 && store_disk_short(store))
             rc = store_extents_give_back(store);
+        if (removed && rc == FAB_OK)
+            rc = store_extents_cut(store);
         if (rc == FAB_EINTERRUPTED)
             fab_err_set(err, rc,
                         "the collection was interrupted; nothing that is pinned was touched");

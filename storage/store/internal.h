@@ -185,6 +185,8 @@ void store_extents_abort(struct fab_store *store);
 /* Bytes of the file that the next writes use again; bytes that the file takes of the disk. */
 enum fab_rc store_extents_free(struct fab_store *store, MDB_txn *txn, uint64_t *out);
 enum fab_rc store_extents_size(const struct fab_store *store, uint64_t *out);
+/* Cut off what lies behind the end: a transaction that did not commit has written it. */
+enum fab_rc store_extents_cut(struct fab_store *store);
 /* Give what is free in the file back to the disk, as far as no reader's snapshot needs it. In
  * transactions of its own. */
 enum fab_rc store_extents_give_back(struct fab_store *store);

@@ -276,6 +276,25 @@ static void the_state_before_is_whole(void **state)
     run("rm", "-rf", "--", old);
 }
 
+/* What a killed put has written behind the end of the file goes with the next collection. */
+static void a_collection_cuts_the_rest_off(void **state)
+{
+    struct fixture *f = *state;
+    char path[96];
+    struct fab_gc_options options = {.keep_bytes = UINT64_MAX};
+    struct fab_err err = {0};
+    put_at(f, 0, 100000);
+    uint64_t size = file_bytes(f);
+    snprintf(path, sizeof path, "%s/blocks.dat", f->dir);
+    assert_int_equal(truncate(path, (off_t)size + 10000000), 0);
+    options.dry_run = true;
+    assert_int_equal(fab_gc(f->store, f->ws, &options, NULL, &err), FAB_OK);
+    assert_int_equal(file_bytes(f), size + 10000000);
+    options.dry_run = false;
+    assert_int_equal(fab_gc(f->store, f->ws, &options, NULL, &err), FAB_OK);
+    assert_int_equal(file_bytes(f), size);
+}
+
 static void compaction_gives_room_back(void **state)
 {
     struct fixture *f = *state;
@@ -454,10 +473,15 @@ static void format_1_is_taken_over(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(room_is_used_again),         TEST(a_snapshot_is_left_alone),
-        TEST(the_state_before_is_whole),  TEST(no_block_crosses_a_border),
-        TEST(compaction_gives_room_back), TEST(what_was_freed_before_a_compaction_is_used),
-        TEST(a_newer_format_is_refused),  TEST(format_1_is_taken_over),
+        TEST(room_is_used_again),
+        TEST(a_snapshot_is_left_alone),
+        TEST(the_state_before_is_whole),
+        TEST(no_block_crosses_a_border),
+        TEST(a_collection_cuts_the_rest_off),
+        TEST(compaction_gives_room_back),
+        TEST(what_was_freed_before_a_compaction_is_used),
+        TEST(a_newer_format_is_refused),
+        TEST(format_1_is_taken_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
