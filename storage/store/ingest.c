@@ -21,6 +21,7 @@
 #define IDLE_MS        3 /* an open transaction without new blocks is committed after this */
 #define COPIES_MAX     (8u << 20) /* bytes that fab_ingest_put may have in flight */
 #define LOG_BUFFER     (64u << 10)
+#define EXTENT_SHARE   4 /* an extent's bytes are in the file already; the sync is what they cost */
 #define PAGE_COST      4096 /* what a block costs in a transaction beyond its bytes */
 #define TAKE_BACK_STEP 1024 /* blocks taken back in one transaction */
 
@@ -183,7 +184,7 @@ static enum fab_rc write_block(struct fab_ingest *in, const struct fab_ingest_bl
         in->stats.new_blocks++;
         in->stats.new_bytes += block->data.n;
         FAB_TRY(log_block(in, fab_cid_mh(&block->cid)));
-        in->txn_bytes += block->data.n;
+        in->txn_bytes += block->data.n / (block->data.n < STORE_EXTENT_MIN ? 1 : EXTENT_SHARE);
     }
     in->txn_bytes += PAGE_COST;
     size_t batch = in->store->memory_fs ? STORE_BATCH_MEMORY : STORE_BATCH_DISK;
