@@ -37,7 +37,9 @@
 
 struct store_extents {
     int fd;
-    bool dirty;       /* the open transaction has written */
+    bool dirty;    /* the open transaction has written */
+    bool appended; /* and has moved the end on, from `end` */
+    uint64_t end;
     size_t nudged;    /* bytes written since the disk was told to begin */
     uint64_t ripened; /* the transaction in which this was done last */
     _Atomic(uint8_t *) segment[SEGMENTS];
@@ -366,6 +368,9 @@ static enum fab_rc allocate(struct fab_store *store, MDB_txn *txn, uint64_t page
         return rc;
     uint64_t end;
     FAB_TRY(end_get(store, txn, &end));
+    if (!store->extents->appended)
+        store->extents->end = end;
+    store->extents->appended = true;
     uint64_t left = SEGMENT_PAGES - end % SEGMENT_PAGES;
     if (left < pages) {
         FAB_TRY(hole_add(store, txn, (struct hole){end, left}));
@@ -465,10 +470,18 @@ enum fab_rc store_extent_delete(struct fab_store *store, MDB_txn *txn, struct fa
 
 /* ---- the whole file ---- */
 
+void store_extents_forget(struct fab_store *store)
+{
+    store->extents->dirty = store->extents->appended = false;
+    store->extents->ripened = 0;
+}
+
 void store_extents_abort(struct fab_store *store)
 {
-    store->extents->dirty = false;
-    store->extents->ripened = 0;
+    struct store_extents *ext = store->extents;
+    if (ext->appended) /* on a full disk others need the room */
+        (void)!ftruncate(ext->fd, (off_t)(ext->end * PAGE));
+    store_extents_forget(store);
 }
 
 int store_extents_sync(struct fab_store *store)
@@ -478,7 +491,6 @@ int store_extents_sync(struct fab_store *store)
     if (ext->dirty && !store->memory_fs)
         while ((rc = fdatasync(ext->fd) == 0 ? 0 : errno) == EINTR)
             ;
-    ext->dirty = false;
     return rc;
 }
 

@@ -181,7 +181,10 @@ enum fab_rc store_extent_get(struct fab_store *store, MDB_txn *txn, struct fab_s
 enum fab_rc store_extent_delete(struct fab_store *store, MDB_txn *txn, struct fab_slice mh);
 /* Before a commit: what was written is on the disk. Gives an errno, 0 for success. */
 int store_extents_sync(struct fab_store *store);
+/* The transaction is about to be aborted: what it appended is cut off. */
 void store_extents_abort(struct fab_store *store);
+/* It has ended. */
+void store_extents_forget(struct fab_store *store);
 /* Bytes of the file that the next writes use again; bytes that the file takes of the disk. */
 enum fab_rc store_extents_free(struct fab_store *store, MDB_txn *txn, uint64_t *out);
 enum fab_rc store_extents_size(const struct fab_store *store, uint64_t *out);

@@ -194,15 +194,19 @@ static int name_full_disk(const struct fab_store *store, int rc)
 enum fab_rc store_write_commit(struct fab_store *store, MDB_txn *txn, struct fab_err *err)
 {
     int rc = store_extents_sync(store);
-    if (rc == 0)
-        rc = mdb_txn_commit(txn);
-    else
-        mdb_txn_abort(txn);
-    if (rc)
+    if (rc) {
         store_extents_abort(store);
+        mdb_txn_abort(txn);
+    } else {
+        rc = mdb_txn_commit(txn);
+        store_extents_forget(store);
+    }
     rc = name_full_disk(store, rc);
     store_gate_leave(store);
     pthread_mutex_unlock(&store->write_mutex);
+    if (rc == ENOSPC)
+        (void)!store_extents_cut(
+            store); /* the commit failed, and what it appended is still there */
     return rc ? store_err(err, store, rc, "cannot write") : FAB_OK;
 }
 
