@@ -1,6 +1,7 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/target.h"
+#include "storage/base/fd.h"
 #include "storage/dag/links.h"
 #include "storage/files/pin_tree.h"
 
@@ -64,22 +65,6 @@ static enum fab_rc find_block(struct fab_cli *cli, const char *text, struct fab_
 
 /* ---- block get ---- */
 
-static enum fab_rc write_all(struct fab_slice data, struct fab_err *err)
-{
-    while (data.n > 0) {
-        ssize_t n = write(STDOUT_FILENO, data.p, data.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            fab_err_errno(err, errno, "standard output");
-            return err->rc = FAB_EIO;
-        }
-        data.p += n;
-        data.n -= (size_t)n;
-    }
-    return FAB_OK;
-}
-
 static int run_get(struct fab_cli *cli, const struct fab_args *args)
 {
     struct fab_err err = {0};
@@ -89,7 +74,11 @@ static int run_get(struct fab_cli *cli, const struct fab_args *args)
         return fab_cli_fail(cli, &err);
     if (find_block(cli, fab_args_at(args, 0), &target, &data, &err) != FAB_OK)
         return fab_target_fail(cli, &err);
-    enum fab_rc rc = write_all(data, &err);
+    enum fab_rc rc = fab_fd_write(STDOUT_FILENO, data);
+    if (rc != FAB_OK) {
+        fab_err_errno(&err, errno, "standard output");
+        err.rc = rc;
+    }
     fab_target_close(&target);
     return rc == FAB_OK ? FAB_EXIT_OK : fab_cli_fail(cli, &err);
 }

@@ -3,6 +3,7 @@
 #include "cli/outfile.h"
 #include "cli/target.h"
 #include "cli/workspace.h"
+#include "storage/base/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,11 +70,11 @@ static enum fab_rc write_key(const char *path, bool force, const char *text, siz
     umask(old);
     if (rc != FAB_OK)
         return rc;
-    ssize_t put = write(file.fd, text, n);
-    if (put == (ssize_t)n)
+    if (fab_fd_write(file.fd, fab_slice(text, n)) == FAB_OK)
         return fab_outfile_commit(&file, err);
+    int saved = errno;
     fab_outfile_abort(&file);
-    return fab_err_errno(err, put < 0 ? errno : ENOSPC, "%s cannot be written", path);
+    return fab_err_errno(err, saved, "%s cannot be written", path);
 }
 
 static void print_exported(struct fab_cli *cli, const struct fab_workspace_info *info,
@@ -162,22 +163,6 @@ const struct fab_command fab_cmd_workspace_export_key = {
 
 /* ---- workspace import-key ---- */
 
-/* At most FAB_SWARM_KEY_FILE_MAX + 1 bytes; a longer file fails when it is parsed. */
-static enum fab_rc read_fd(int fd, uint8_t *out, size_t *n)
-{
-    for (*n = 0; *n <= FAB_SWARM_KEY_FILE_MAX;) {
-        ssize_t got = read(fd, out + *n, FAB_SWARM_KEY_FILE_MAX + 1 - *n);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return FAB_EIO;
-        if (got == 0)
-            break;
-        *n += (size_t)got;
-    }
-    return FAB_OK;
-}
-
 static enum fab_rc read_key(const char *path, uint8_t out[FAB_SWARM_KEY_SIZE], struct fab_err *err)
 {
     uint8_t text[FAB_SWARM_KEY_FILE_MAX + 1];
@@ -188,7 +173,7 @@ static enum fab_rc read_key(const char *path, uint8_t out[FAB_SWARM_KEY_SIZE], s
     int fd = in ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
         return fab_err_errno(err, errno, "%s cannot be read", path);
-    enum fab_rc rc = read_fd(fd, text, &n);
+    enum fab_rc rc = fab_fd_read(fd, text, sizeof text, &n); /* a longer one does not parse */
     int saved = errno;
     if (!in)
         close(fd);

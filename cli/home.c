@@ -1,4 +1,5 @@
 #include "cli/home.h"
+#include "storage/base/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -82,20 +83,6 @@ static enum fab_rc make_folders(const char *path, struct fab_err *err)
     return rc;
 }
 
-static enum fab_rc write_all(int fd, const char *text, size_t n)
-{
-    while (n > 0) {
-        ssize_t put = write(fd, text, n);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return FAB_EIO;
-        text += put;
-        n -= (size_t)put;
-    }
-    return FAB_OK;
-}
-
 /* Written under another name and linked, so that nobody reads half of it and nobody's own is
  * replaced. */
 static enum fab_rc write_sample(const char *home, const char *path, struct fab_err *err)
@@ -109,7 +96,7 @@ static enum fab_rc write_sample(const char *home, const char *path, struct fab_e
         rc = fab_err_errno(err, errno, "cannot write to the home %s", home);
         goto out;
     }
-    if (write_all(fd, fab_home_sample_conf, strlen(fab_home_sample_conf)) != FAB_OK ||
+    if (fab_fd_write(fd, fab_slice(fab_home_sample_conf, strlen(fab_home_sample_conf))) != FAB_OK ||
         (link(temp, path) && errno != EEXIST))
         rc = fab_err_errno(err, errno, "%s cannot be written", path);
     close(fd);

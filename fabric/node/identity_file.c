@@ -4,6 +4,7 @@
  * over one that is there: of several processes that make it at once one wins, and all read back
  * what the winner wrote. */
 #include "fabric/node/keyring.h"
+#include "storage/base/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,22 +49,6 @@ static enum fab_rc check_mode(int fd, const char *path, struct fab_err *err)
     return FAB_OK;
 }
 
-/* At most FILE_MAX bytes; *n is FILE_MAX + 1 for a longer file. */
-static enum fab_rc read_all(int fd, uint8_t out[FILE_MAX + 1], size_t *n)
-{
-    for (*n = 0; *n <= FILE_MAX;) {
-        ssize_t got = read(fd, out + *n, FILE_MAX + 1 - *n);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return FAB_EIO;
-        if (got == 0)
-            break;
-        *n += (size_t)got;
-    }
-    return FAB_OK;
-}
-
 /* FAB_ENOENT, without a line in `err`, when there is no file. */
 static enum fab_rc read_identity(const char *path, struct fab_key **out, struct fab_err *err)
 {
@@ -76,7 +61,7 @@ static enum fab_rc read_identity(const char *path, struct fab_key **out, struct 
     enum fab_rc rc = check_mode(fd, path, err);
     if (rc != FAB_OK)
         goto out;
-    rc = read_all(fd, bytes, &n);
+    rc = fab_fd_read(fd, bytes, sizeof bytes, &n); /* one more than may be */
     if (rc != FAB_OK) {
         rc = fab_err_errno(err, errno, "the identity %s cannot be read", path);
         goto out;
@@ -96,20 +81,6 @@ out:
 }
 
 /* ---- making ---- */
-
-static bool write_all(int fd, const uint8_t *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t put = write(fd, p, n);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return false;
-        p += put;
-        n -= (size_t)put;
-    }
-    return true;
-}
 
 /* Give the file its name unless somebody was first, which is as good. */
 static bool give_name(const char *temp, const char *path)
@@ -141,7 +112,7 @@ static enum fab_rc write_identity(const char *home, const char *path, struct fab
         return rc;
     }
     enum fab_rc rc = FAB_OK;
-    if (!write_all(fd, proto.p, proto.n) || fsync(fd) != 0 || !give_name(temp, path) ||
+    if (fab_fd_write(fd, proto) != FAB_OK || fsync(fd) != 0 || !give_name(temp, path) ||
         !sync_folder(home))
         rc = fab_err_errno(err, errno, "the identity %s cannot be made", path);
     close(fd);

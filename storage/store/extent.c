@@ -40,8 +40,9 @@ struct store_extents {
     bool dirty;    /* the open transaction has written */
     bool appended; /* and has moved the end on, from `end` */
     uint64_t end;
-    size_t nudged;    /* bytes written since the disk was told to begin */
-    uint64_t ripened; /* the transaction in which this was done last */
+    size_t nudged;         /* bytes written since the disk was told to begin */
+    uint64_t ripened;      /* the transaction in which this was done last */
+    _Atomic uint64_t size; /* of the file, when a reader looked last */
     _Atomic(uint8_t *) segment[SEGMENTS];
 };
 
@@ -77,8 +78,21 @@ void store_extents_close(struct fab_store *store)
     store->extents = NULL;
 }
 
-/* The file is longer than what is mapped of it, or shorter: only pages that a table names are
- * touched, and those are there. */
+/* Is the file at least so long? Whatever a snapshot needs stays, so an old answer still holds. Not
+ * so where somebody has restored data.mdb alone; a read behind the end would end the process. */
+static bool reaches(struct store_extents *ext, uint64_t bytes)
+{
+    struct stat st;
+    if (bytes <= atomic_load_explicit(&ext->size, memory_order_relaxed))
+        return true;
+    if (fstat(ext->fd, &st) != 0)
+        return false;
+    atomic_store_explicit(&ext->size, (uint64_t)st.st_size, memory_order_relaxed);
+    return bytes <= (uint64_t)st.st_size;
+}
+
+/* The file is longer than what is mapped of it, or shorter: only pages that are there are touched.
+ */
 static enum fab_rc segment(struct store_extents *ext, uint64_t i, uint8_t **out)
 {
     if (i >= SEGMENTS)
@@ -344,10 +358,11 @@ static enum fab_rc hole_find(struct fab_store *store, MDB_txn *txn, uint64_t pag
         return store_rc(rc);
     MDB_val key = {sizeof least, least}, value;
     rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    if (rc == MDB_SUCCESS && key.mv_size == sizeof least)
+    bool right = key.mv_size == sizeof least;
+    if (rc == MDB_SUCCESS && right)
         *out = (struct hole){be_get((uint8_t *)key.mv_data + 4, 8), be_get(key.mv_data, 4)};
     mdb_cursor_close(cursor);
-    return store_rc(rc);
+    return rc == MDB_SUCCESS && !right ? FAB_EFORMAT : store_rc(rc);
 }
 
 static enum fab_rc allocate(struct fab_store *store, MDB_txn *txn, uint64_t pages, uint64_t *out)
@@ -448,7 +463,8 @@ enum fab_rc store_extent_get(struct fab_store *store, MDB_txn *txn, struct fab_s
     uint32_t bytes;
     uint8_t *map;
     FAB_TRY(row_get(store, txn, mh, &page, &bytes));
-    if (page % SEGMENT_PAGES + pages_of(bytes) > SEGMENT_PAGES)
+    if (page % SEGMENT_PAGES + pages_of(bytes) > SEGMENT_PAGES ||
+        page >= SEGMENTS * SEGMENT_PAGES || !reaches(store->extents, page * PAGE + bytes))
         return FAB_EFORMAT;
     FAB_TRY(segment(store->extents, page / SEGMENT_PAGES, &map));
     *out = fab_slice(map + page % SEGMENT_PAGES * PAGE, bytes);

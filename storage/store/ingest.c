@@ -9,6 +9,7 @@
  * Failures: the first one sticks, later blocks are handed back unwritten. An ingest that does not
  * commit takes back the blocks that it alone brought; it knows them from a log in an unlinked file.
  * One that is killed leaves unpinned blocks whose lease has lapsed, for the next collection. */
+#include "storage/base/fd.h"
 #include "storage/store/internal.h"
 
 #include <errno.h>
@@ -56,16 +57,9 @@ struct fab_ingest {
 
 static enum fab_rc log_flush(struct fab_ingest *in)
 {
-    size_t at = 0;
-    while (at < in->log.len) {
-        ssize_t n = write(in->log_fd, in->log.data + at, in->log.len - at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fab_err_errno(&in->err, errno, "store %s: cannot write the ingest's log",
-                                 in->store->dir);
-        at += (size_t)n;
-    }
+    if (fab_fd_write(in->log_fd, fab_buf_slice(&in->log)) != FAB_OK)
+        return fab_err_errno(&in->err, errno, "store %s: cannot write the ingest's log",
+                             in->store->dir);
     fab_buf_reset(&in->log);
     return FAB_OK;
 }

@@ -276,6 +276,31 @@ static void the_state_before_is_whole(void **state)
     run("rm", "-rf", "--", old);
 }
 
+/* data.mdb without the file beside it, or with an older one: an error, not a death. */
+static void a_lost_file_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    char path[96];
+    put_at(f, 0, 100000);
+    put_at(f, 1, 100000);
+    put_at(f, 2, 300);
+    fab_store_close(f->store);
+    snprintf(path, sizeof path, "%s/blocks.dat", f->dir);
+    for (unsigned kept = 2; kept-- > 0;) {
+        struct fab_view *view;
+        struct fab_slice got;
+        assert_int_equal(truncate(path, (off_t)kept * 102400), 0);
+        f->store = open_store(f->dir, &f->ws);
+        assert_int_equal(fab_view_open(f->store, f->ws, &view, NULL), FAB_OK);
+        assert_int_equal(fab_view_get(view, &f->block[0].cid, &got), kept ? FAB_OK : FAB_EFORMAT);
+        assert_int_equal(fab_view_get(view, &f->block[1].cid, &got), FAB_EFORMAT);
+        assert_int_equal(fab_view_get(view, &f->block[2].cid, &got), FAB_OK);
+        fab_view_close(view);
+        if (kept > 0)
+            fab_store_close(f->store);
+    }
+}
+
 /* What a killed put has written behind the end of the file goes with the next collection. */
 static void a_collection_cuts_the_rest_off(void **state)
 {
@@ -473,15 +498,11 @@ static void format_1_is_taken_over(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(room_is_used_again),
-        TEST(a_snapshot_is_left_alone),
-        TEST(the_state_before_is_whole),
-        TEST(no_block_crosses_a_border),
-        TEST(a_collection_cuts_the_rest_off),
-        TEST(compaction_gives_room_back),
-        TEST(what_was_freed_before_a_compaction_is_used),
-        TEST(a_newer_format_is_refused),
-        TEST(format_1_is_taken_over),
+        TEST(room_is_used_again),         TEST(a_snapshot_is_left_alone),
+        TEST(the_state_before_is_whole),  TEST(no_block_crosses_a_border),
+        TEST(a_lost_file_is_an_error),    TEST(a_collection_cuts_the_rest_off),
+        TEST(compaction_gives_room_back), TEST(what_was_freed_before_a_compaction_is_used),
+        TEST(a_newer_format_is_refused),  TEST(format_1_is_taken_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
