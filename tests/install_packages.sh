@@ -12,9 +12,9 @@ declare -A sets=(
     [build]=$build
     [run]=$run
     [demo]="openclipart-svg python3 gnuplot-nox"
-    [test]="$build $run python3 attr jq openssl procps man-db zstd tar busybox-static iproute2"
+    [test]="$build $run python3 attr jq openssl procps man-db zstd tar busybox-static iproute2 xfsprogs"
     [peers]="golang-go ca-certificates nodejs npm ipfs-cid python3 jq openssl iproute2"
-    [bench]="python3 openssl iproute2 iperf3 rsync"
+    [bench]="python3 openssl iproute2 iperf3 rsync xfsprogs"
     [check]="clang clang-format clang-tidy libclang-rt-14-dev llvm valgrind libc6-dbg shellcheck git"
 )
 

@@ -20,9 +20,10 @@
 #define GET_ITEMS       64
 #define GET_BATCH_BYTES (2u << 20) /* payload of one batch, as far as it is known */
 #define GET_BATCHES     16
-#define GET_NAMES       8192 /* bytes of the names of one batch */
-#define GET_FDS_MAX     256  /* directories and files that are open at once */
-#define GET_HOLE_MIN    4096 /* bytes of zeros that are worth a hole */
+#define GET_NAMES       8192        /* bytes of the names of one batch */
+#define GET_FDS_MAX     256         /* directories and files that are open at once */
+#define GET_HOLE_MIN    4096        /* bytes of zeros that are worth a hole */
+#define GET_SHARE_MIN   (64u << 10) /* bytes whose copying costs more than to share them */
 
 struct get_node {
     struct get_node *parent; /* held by this one; NULL: the directory of the destination */
@@ -70,6 +71,7 @@ struct get_job {
     atomic_ullong bytes, files; /* as the workers get on */
     atomic_uint fds;
     atomic_bool stop;
+    atomic_bool no_share; /* the file system of the result cannot share pages with the store's */
 
     pthread_mutex_t mutex;
     pthread_cond_t changed;

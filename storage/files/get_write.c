@@ -165,18 +165,45 @@ static int write_at(int fd, struct fab_slice data, uint64_t offset)
     return 0;
 }
 
-static enum fab_rc do_leaf(struct get_job *job, struct get_item *item, struct fab_slice data)
+/* The whole pages of a raw leaf need not be copied where the file system can share them with the
+ * store's file. How many bytes that did; if something else is wrong, writing them will find it. */
+static size_t share(struct get_job *job, struct source *source, const struct get_item *item, int fd,
+                    size_t n)
+{
+    n -= n % FAB_CLONE_UNIT;
+    if (n < GET_SHARE_MIN || item->offset % FAB_CLONE_UNIT != 0 ||
+        item->cid.codec != FAB_CODEC_RAW || atomic_load(&job->no_share))
+        return 0;
+    enum fab_rc rc = source_clone(source, &item->cid, n, fd, item->offset);
+    if (rc == FAB_OK)
+        return n;
+    if (rc == FAB_EUNSUPPORTED)
+        atomic_store(&job->no_share, true);
+    return 0;
+}
+
+/* errno, or 0. */
+static int write_data(struct get_job *job, struct source *source, const struct get_item *item,
+                      int fd, struct fab_slice data)
+{
+    size_t shared = share(job, source, item, fd, data.n);
+    return write_at(fd, fab_slice(data.p + shared, data.n - shared), item->offset + shared);
+}
+
+static enum fab_rc do_leaf(struct get_job *job, struct source *source, struct get_item *item,
+                           struct fab_slice data)
 {
     if (get_is_zero(data)) {
         note_zero(job, &item->cid); /* the file has its length already */
         return FAB_OK;
     }
-    int error = write_at(item->node->fd, data, item->offset);
+    int error = write_data(job, source, item, item->node->fd, data);
     return error ? get_fail(job, FAB_EIO, error, item->node->parent, item->node->name, "write")
                  : FAB_OK;
 }
 
-static enum fab_rc do_whole(struct get_job *job, struct get_item *item, struct fab_slice data)
+static enum fab_rc do_whole(struct get_job *job, struct source *source, struct get_item *item,
+                            struct fab_slice data)
 {
     int fd = openat(item->node->fd, item->name,
                     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
@@ -186,7 +213,7 @@ static enum fab_rc do_whole(struct get_job *job, struct get_item *item, struct f
         return get_fail(job, FAB_EIO, errno, item->node, item->name, "make");
     int error = 0;
     if (!get_is_zero(data))
-        error = write_at(fd, data, 0);
+        error = write_data(job, source, item, fd, data);
     else if (ftruncate(fd, (off_t)data.n) != 0)
         error = errno;
     if (!error && get_set_attr(fd, &item->attr) != FAB_OK)
@@ -209,7 +236,7 @@ static void item_do(struct get_job *job, struct source *source, struct get_item 
         get_fail_source(job, rc, source, dir, name);
         return;
     }
-    rc = item->name ? do_whole(job, item, data) : do_leaf(job, item, data);
+    rc = item->name ? do_whole(job, source, item, data) : do_leaf(job, source, item, data);
     if (rc == FAB_OK && get_count(job, data.n) != FAB_OK)
         get_fail(job, FAB_ELIMIT, 0, dir, name, "more bytes than the limit allows");
 }

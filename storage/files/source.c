@@ -56,6 +56,13 @@ enum fab_rc source_size(struct source *s, const struct fab_cid *cid, uint64_t *o
     return rc;
 }
 
+enum fab_rc source_clone(struct source *s, const struct fab_cid *cid, uint64_t n, int fd,
+                         uint64_t offset)
+{
+    FAB_TRY(open_view(s));
+    return fab_view_clone(s->view, cid, n, fd, offset);
+}
+
 void source_breathe(struct source *s)
 {
     if (s->view && watch_clock_ms() - s->opened_ms > SNAPSHOT_MS)

@@ -20,6 +20,9 @@ struct fab_block_source source_table(struct source *s);
 FAB_MUST enum fab_rc source_block(struct source *s, const struct fab_cid *cid,
                                   struct fab_slice *out);
 FAB_MUST enum fab_rc source_size(struct source *s, const struct fab_cid *cid, uint64_t *out);
+/* As fab_view_clone, in the snapshot of the block that was read last. */
+FAB_MUST enum fab_rc source_clone(struct source *s, const struct fab_cid *cid, uint64_t n, int fd,
+                                  uint64_t offset);
 /* Where nothing borrowed is held: take a newer snapshot if this one is old. */
 void source_breathe(struct source *s);
 /* Let the view go; the next use opens another. Also ends the source's life. */

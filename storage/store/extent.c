@@ -18,15 +18,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define PAGE          4096u
+#define PAGE          FAB_CLONE_UNIT
 #define SEGMENT       ((uint64_t)256 << 20)
 #define SEGMENT_PAGES (SEGMENT / PAGE)
 #define SEGMENTS      65536u /* 16 TiB; about as many maps as Linux allows a process */
@@ -456,18 +458,44 @@ static enum fab_rc row_get(struct fab_store *store, MDB_txn *txn, struct fab_sli
     return FAB_OK;
 }
 
+/* Where a block lies, which the file has. */
+static enum fab_rc find(struct fab_store *store, MDB_txn *txn, struct fab_slice mh, uint64_t *page,
+                        uint32_t *bytes)
+{
+    FAB_TRY(row_get(store, txn, mh, page, bytes));
+    if (*page % SEGMENT_PAGES + pages_of(*bytes) > SEGMENT_PAGES ||
+        *page >= SEGMENTS * SEGMENT_PAGES || !reaches(store->extents, *page * PAGE + *bytes))
+        return FAB_EFORMAT;
+    return FAB_OK;
+}
+
 enum fab_rc store_extent_get(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
                              struct fab_slice *out)
 {
     uint64_t page;
     uint32_t bytes;
     uint8_t *map;
-    FAB_TRY(row_get(store, txn, mh, &page, &bytes));
-    if (page % SEGMENT_PAGES + pages_of(bytes) > SEGMENT_PAGES ||
-        page >= SEGMENTS * SEGMENT_PAGES || !reaches(store->extents, page * PAGE + bytes))
-        return FAB_EFORMAT;
+    FAB_TRY(find(store, txn, mh, &page, &bytes));
     FAB_TRY(segment(store->extents, page / SEGMENT_PAGES, &map));
     *out = fab_slice(map + page % SEGMENT_PAGES * PAGE, bytes);
+    return FAB_OK;
+}
+
+enum fab_rc store_extent_clone(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+                               uint64_t n, int fd, uint64_t offset)
+{
+    uint64_t page;
+    uint32_t bytes;
+    FAB_TRY(find(store, txn, mh, &page, &bytes));
+    if (n > bytes)
+        return FAB_EINVAL;
+    struct file_clone_range range = {.src_fd = store->extents->fd,
+                                     .src_offset = page * PAGE,
+                                     .src_length = n,
+                                     .dest_offset = offset};
+    while (ioctl(fd, FICLONERANGE, &range) != 0)
+        if (errno != EINTR)
+            return errno == ENOSPC || errno == EDQUOT ? FAB_ENOSPC : FAB_EUNSUPPORTED;
     return FAB_OK;
 }
 

@@ -178,6 +178,9 @@ enum fab_rc store_extent_write(struct fab_store *store, MDB_txn *txn, struct fab
 /* In place; valid as long as the transaction. FAB_ENOENT; FAB_ENOMEM: no address space. */
 enum fab_rc store_extent_get(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
                              struct fab_slice *out);
+/* Share its first `n` bytes with a file, as fab_view_clone. FAB_ENOENT. */
+enum fab_rc store_extent_clone(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+                               uint64_t n, int fd, uint64_t offset);
 enum fab_rc store_extent_delete(struct fab_store *store, MDB_txn *txn, struct fab_slice mh);
 /* Before a commit: what was written is on the disk. Gives an errno, 0 for success. */
 int store_extents_sync(struct fab_store *store);

@@ -89,6 +89,13 @@ FAB_MUST enum fab_rc fab_view_refresh(struct fab_view *view);
  * block. Identity CIDs are not answered here (use fab_block_get on fab_view_source). */
 FAB_MUST enum fab_rc fab_view_get(struct fab_view *view, const struct fab_cid *cid,
                                   struct fab_slice *out);
+/* Let the file `fd` have the block's first bytes at `offset` without a copy: its pages and the
+ * store's become one until either changes (ioctl_ficlonerange(2)). `n` and `offset` are multiples
+ * of FAB_CLONE_UNIT, `n` at most the block's size. FAB_ENOENT: not there, or stored without
+ * pages of its own; FAB_EUNSUPPORTED: another file system, or one that cannot. */
+#define FAB_CLONE_UNIT 4096u
+FAB_MUST enum fab_rc fab_view_clone(struct fab_view *view, const struct fab_cid *cid, uint64_t n,
+                                    int fd, uint64_t offset);
 /* The size without touching the bytes. */
 FAB_MUST enum fab_rc fab_view_size(struct fab_view *view, const struct fab_cid *cid, uint64_t *out);
 struct fab_block_source fab_view_source(struct fab_view *view);

@@ -66,6 +66,16 @@ enum fab_rc fab_view_get(struct fab_view *view, const struct fab_cid *cid, struc
     return store_block_bytes(view->store, view->txn, fab_cid_mh(cid), entry.size, out);
 }
 
+enum fab_rc fab_view_clone(struct fab_view *view, const struct fab_cid *cid, uint64_t n, int fd,
+                           uint64_t offset)
+{
+    struct store_entry entry;
+    if (!view->txn)
+        return FAB_EIO;
+    FAB_TRY(store_entry_get(view->store, view->txn, view->ws, fab_cid_mh(cid), &entry));
+    return store_extent_clone(view->store, view->txn, fab_cid_mh(cid), n, fd, offset);
+}
+
 static enum fab_rc source_get(void *ctx, const struct fab_cid *cid, struct fab_slice *out)
 {
     return fab_view_get(ctx, cid, out);
