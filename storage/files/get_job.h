@@ -81,6 +81,8 @@ struct get_job {
     struct fab_err *err;
     bool zero_known; /* the leaf of zeros that came last */
     struct fab_cid zero;
+    size_t zeros_n; /* bytes of zeros whose CID is known; 0: none */
+    struct fab_cid zeros;
 };
 
 /* get_write.c */
@@ -102,7 +104,6 @@ enum fab_rc get_fail(struct get_job *job, enum fab_rc rc, int error, const struc
                      const char *name, const char *what);
 enum fab_rc get_fail_source(struct get_job *job, enum fab_rc rc, const struct source *source,
                             const struct get_node *dir, const char *name);
-bool get_is_zero(struct fab_slice data);
 bool get_known_zero(struct get_job *job, const struct fab_cid *cid);
 enum fab_rc get_set_attr(int fd, const struct fab_unixfs_attr *attr);
 

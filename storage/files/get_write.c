@@ -128,7 +128,7 @@ enum fab_rc get_count(struct get_job *job, uint64_t bytes)
 
 /* ---- on the workers ---- */
 
-bool get_is_zero(struct fab_slice data)
+static bool is_zero(struct fab_slice data)
 {
     return data.n >= GET_HOLE_MIN && data.p[0] == 0 && data.p[data.n - 1] == 0 &&
            data.p[data.n / 2] == 0 && memcmp(data.p, data.p + 1, data.n - 1) == 0;
@@ -165,14 +165,19 @@ static int write_at(int fd, struct fab_slice data, uint64_t offset)
     return 0;
 }
 
-/* The whole pages of a raw leaf need not be copied where the file system can share them with the
- * store's file. How many bytes that did; if something else is wrong, writing them will find it. */
+/* Can whole pages of it be shared with the store's file, as far as is known? */
+static bool shareable(struct get_job *job, const struct get_item *item, size_t n)
+{
+    return n >= GET_SHARE_MIN && item->offset % FAB_CLONE_UNIT == 0 &&
+           item->cid.codec == FAB_CODEC_RAW && !atomic_load(&job->no_share);
+}
+
+/* How many bytes need not be copied. If something else is wrong, writing them will find it. */
 static size_t share(struct get_job *job, struct source *source, const struct get_item *item, int fd,
                     size_t n)
 {
     n -= n % FAB_CLONE_UNIT;
-    if (n < GET_SHARE_MIN || item->offset % FAB_CLONE_UNIT != 0 ||
-        item->cid.codec != FAB_CODEC_RAW || atomic_load(&job->no_share))
+    if (!shareable(job, item, n))
         return 0;
     enum fab_rc rc = source_clone(source, &item->cid, n, fd, item->offset);
     if (rc == FAB_OK)
@@ -180,6 +185,34 @@ static size_t share(struct get_job *job, struct source *source, const struct get
     if (rc == FAB_EUNSUPPORTED)
         atomic_store(&job->no_share, true);
     return 0;
+}
+
+/* The CID of `n` zeros, as `like`; of the last length that was asked for it is known. */
+static bool is_cid_of_zeros(struct get_job *job, const struct fab_cid *like, size_t n)
+{
+    struct fab_cid cid;
+    pthread_mutex_lock(&job->mutex);
+    if (job->zeros_n != n || fab_cid_mh_code(&job->zeros) != fab_cid_mh_code(like)) {
+        uint8_t *zeros = calloc(1, n);
+        job->zeros_n = 0;
+        if (zeros && fab_cid_of(1, FAB_CODEC_RAW, fab_cid_mh_code(like), fab_slice(zeros, n),
+                                &job->zeros) == FAB_OK)
+            job->zeros_n = n;
+        free(zeros);
+    }
+    bool known = job->zeros_n == n;
+    cid = job->zeros;
+    pthread_mutex_unlock(&job->mutex);
+    return known && fab_cid_eq(&cid, like);
+}
+
+/* What can be shared is not looked at, since that may bring it in from the disk. (An odd length is
+ * a file's end, or a content-defined chunk, each with a length of its own.) */
+static bool is_hole(struct get_job *job, const struct get_item *item, struct fab_slice data)
+{
+    if (data.n % FAB_CLONE_UNIT == 0 && shareable(job, item, data.n))
+        return is_cid_of_zeros(job, &item->cid, data.n);
+    return is_zero(data);
 }
 
 /* errno, or 0. */
@@ -193,7 +226,7 @@ static int write_data(struct get_job *job, struct source *source, const struct g
 static enum fab_rc do_leaf(struct get_job *job, struct source *source, struct get_item *item,
                            struct fab_slice data)
 {
-    if (get_is_zero(data)) {
+    if (is_hole(job, item, data)) {
         note_zero(job, &item->cid); /* the file has its length already */
         return FAB_OK;
     }
@@ -212,7 +245,7 @@ static enum fab_rc do_whole(struct get_job *job, struct source *source, struct g
     if (fd < 0)
         return get_fail(job, FAB_EIO, errno, item->node, item->name, "make");
     int error = 0;
-    if (!get_is_zero(data))
+    if (!is_hole(job, item, data))
         error = write_data(job, source, item, fd, data);
     else if (ftruncate(fd, (off_t)data.n) != 0)
         error = errno;
