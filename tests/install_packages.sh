@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs Debian packages, as root or through sudo: tests/install_packages.sh SET...
 # SET is build (compile it), run (execute jobs), demo (the data and the tools of docs/demo.sh), test (everything that
-# the tests use), peers (other implementations to compare with), bench (what tests/bench measures against), check (the other
-# compilers and checkers of CI).
+# the tests use), peers (other implementations to compare with), bench (what tests/bench measures against), vm (the virtual machine
+# of tests/vm), check (the other compilers and checkers of CI).
 set -euo pipefail
 
 build="gcc libc6-dev cmake ninja-build pkg-config liblmdb-dev libsodium-dev libssl-dev libjansson-dev libconfuse-dev
@@ -15,6 +15,7 @@ declare -A sets=(
     [test]="$build $run python3 attr jq openssl procps man-db zstd tar busybox-static iproute2 xfsprogs"
     [peers]="golang-go ca-certificates nodejs npm ipfs-cid python3 jq openssl iproute2"
     [bench]="python3 openssl iproute2 iperf3 rsync xfsprogs"
+    [vm]="qemu-system-x86 cpio busybox-static ca-certificates"
     [check]="clang clang-format clang-tidy libclang-rt-14-dev llvm valgrind libc6-dbg shellcheck git"
 )
 

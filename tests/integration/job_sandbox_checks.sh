@@ -69,7 +69,8 @@ try:
 except OSError: pass
 for path in ("/proc/kcore", "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/dev/mem", "/dev/vda", "/dev/sda"):
     try:
-        f = os.open(path, os.O_WRONLY); print(path, "could be opened")
+        f = os.open(path, os.O_WRONLY)
+        if os.fstat(f).st_rdev != os.makedev(1, 3): print(path, "could be opened")  # else /dev/null lies over it
     except OSError: pass
 try:
     os.setuid(12345); os.setgroups([0]); print("groups were set")

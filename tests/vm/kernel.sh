@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Fetches Debian's kernel, unpacks it into the cache and prints the folder: tests/vm/kernel.sh [--cached]
+# The folder is $XDG_CACHE_HOME/fabric-peers/kernel (or ~/.cache/...), with boot/ and lib/modules/; nothing is installed.
+# --cached: only print it; exit status 1 if it is not there.
+set -euo pipefail
+
+kernel=${XDG_CACHE_HOME:-$HOME/.cache}/fabric-peers/kernel
+if [ ! -d "$kernel" ]; then
+    [ "${1:-}" != --cached ] || exit 1
+    mkdir -p "${kernel%/*}"
+    part=$(mktemp -d "$kernel.XXXXXX")
+    trap 'rm -rf "$part"' EXIT
+    name=$(apt-cache depends linux-image-amd64 | awk '/Depends:/ { print $2; exit }')
+    (cd "$part" && apt-get download -qq -o APT::Sandbox::User=root "$name" && dpkg-deb -x "$name"_*.deb tree)
+    mv "$part/tree" "$kernel"
+fi
+echo "$kernel"
