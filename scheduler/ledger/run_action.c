@@ -108,6 +108,8 @@ static enum fab_rc add_input(struct job_run *run, size_t i, struct fab_err *err)
     enum fab_rc rc = fab_action_add_input(&run->action, name, &cid);
     if (rc == FAB_EEXIST)
         return fab_err_set(err, rc, "the input name '%s' is given twice", name);
+    if (rc == FAB_ENOMEM)
+        return fab_err_set(err, rc, "out of memory");
     return rc == FAB_OK ? rc : fab_err_set(err, rc, "too many inputs, or one is wrong: %s", name);
 }
 
@@ -177,7 +179,9 @@ enum fab_rc job_run_action(struct job_run *run, struct fab_err *err)
         enum fab_rc rc = fab_action_add_arg(&run->action, r->command[i]);
         if (rc != FAB_OK)
             return fab_err_set(err, rc, "the command's argument %zu %s", i,
-                               rc == FAB_EINVAL ? "is not UTF-8" : "is one too many");
+                               rc == FAB_EINVAL   ? "is not UTF-8"
+                               : rc == FAB_ELIMIT ? "is one too many"
+                                                  : "cannot be taken: out of memory");
     }
     for (size_t i = 0; i < r->n_env; i++)
         FAB_TRY(add_env(run, r->env[i], err));

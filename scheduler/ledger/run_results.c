@@ -88,7 +88,7 @@ static enum fab_rc put_log(struct job_run *run, const char *name, struct fab_ing
     size_t n = (size_t)st.st_size;
     if (n <= chunk) { /* one raw block is the whole file */
         bytes = malloc(n + 1);
-        rc = bytes && pread(fd, bytes, n, 0) == (ssize_t)n ? FAB_OK : FAB_EIO;
+        rc = !bytes ? FAB_ENOMEM : pread(fd, bytes, n, 0) == (ssize_t)n ? FAB_OK : FAB_EIO;
         if (rc == FAB_OK)
             rc = fab_cid_of(1, FAB_CODEC_RAW, FAB_MH_SHA2_256, fab_slice(bytes, n), out);
         if (rc == FAB_OK)
@@ -107,10 +107,12 @@ static enum fab_rc put_log(struct job_run *run, const char *name, struct fab_ing
     return rc;
 }
 
-static enum fab_rc put_block(struct fab_ingest *ingest, struct fab_buf *block,
+/* What was encoded with the code `rc`. */
+static enum fab_rc put_block(struct fab_ingest *ingest, enum fab_rc rc, struct fab_buf *block,
                              const struct fab_cid *cid, struct fab_err *err)
 {
-    enum fab_rc rc = fab_ingest_put(ingest, cid, fab_buf_slice(block));
+    if (rc == FAB_OK)
+        rc = fab_ingest_put(ingest, cid, fab_buf_slice(block));
     return rc == FAB_OK
                ? rc
                : fab_err_set(err, rc, "cannot store the job's result: %s", fab_rc_text(rc));
@@ -122,8 +124,7 @@ static enum fab_rc put_objects(struct job_run *run, struct fab_ingest *ingest, s
     struct fab_buf block;
     fab_buf_init(&block, FAB_ACTION_BYTES_MAX + 65536);
     enum fab_rc rc = fab_action_encode(&run->action, &block, &j->action);
-    if (rc == FAB_OK)
-        rc = put_block(ingest, &block, &j->action, err);
+    rc = put_block(ingest, rc, &block, &j->action, err);
     struct fab_result result = {.action = j->action,
                                 .out = j->out,
                                 .out_log = j->out_log,
@@ -134,10 +135,10 @@ static enum fab_rc put_objects(struct job_run *run, struct fab_ingest *ingest, s
                                 .cpu_usec = j->cpu_usec,
                                 .memory_peak = j->memory_peak};
     fab_buf_reset(&block);
-    if (rc == FAB_OK)
+    if (rc == FAB_OK) {
         rc = fab_result_encode(&result, &block, &j->result);
-    if (rc == FAB_OK)
-        rc = put_block(ingest, &block, &j->result, err);
+        rc = put_block(ingest, rc, &block, &j->result, err);
+    }
     fab_buf_fini(&block);
     return rc;
 }
