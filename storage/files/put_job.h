@@ -93,6 +93,8 @@ struct put_job {
 
 /* put_step.c */
 enum fab_rc put_step_add(struct put_job *job, const struct put_step *step);
+/* Do the oldest steps whose work is done. */
+enum fab_rc put_take_ready(struct put_job *job);
 /* Do at least the oldest step, waiting for it, and whatever else is ready. The ring is not empty.
  */
 enum fab_rc put_catch_up(struct put_job *job);

@@ -218,8 +218,10 @@ static enum fab_rc read_input(struct put_job *job, const struct put_dir *dir,
     while (got < n) {
         FAB_TRY(watch_tick(&job->watch));
         struct pollfd ready = {.fd = file->fd, .events = POLLIN};
-        if (!file->check && poll(&ready, 1, 100) <= 0) /* nothing yet, or a signal */
+        if (!file->check && poll(&ready, 1, 100) <= 0) { /* nothing yet, or a signal */
+            FAB_TRY(put_take_ready(job));
             continue;
+        }
         ssize_t r = read(file->fd, p + got, n - got);
         if (r < 0 && (errno == EINTR || errno == EAGAIN))
             continue;

@@ -290,9 +290,8 @@ static enum fab_rc step_next(struct put_job *job)
     return rc == FAB_OK ? watch_tick(&job->watch) : rc;
 }
 
-enum fab_rc put_catch_up(struct put_job *job)
+enum fab_rc put_take_ready(struct put_job *job)
 {
-    FAB_TRY(step_next(job));
     while (job->count) {
         struct lane_item *item = job->steps[job->head].item;
         if (item && !lane_item_ready(item))
@@ -300,6 +299,12 @@ enum fab_rc put_catch_up(struct put_job *job)
         FAB_TRY(step_next(job));
     }
     return job->ingest ? fab_ingest_failed(job->ingest) : FAB_OK;
+}
+
+enum fab_rc put_catch_up(struct put_job *job)
+{
+    FAB_TRY(step_next(job));
+    return put_take_ready(job);
 }
 
 enum fab_rc put_drain(struct put_job *job)

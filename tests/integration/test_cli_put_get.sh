@@ -208,4 +208,12 @@ fi
 before=$(fabric pin ls -q | sort)
 refuses 1 absent fabric put hello absent
 eq "$before" "$(fabric pin ls -q | sort)" "pins after a put that failed"
+
+# On a terminal long work shows how far it is and how fast, and wipes the line at its end; not where it was told not to.
+slow='{ openssl rand 3000000; sleep 1.5; openssl rand 3000000; } | fabric put -'
+script -qefc "$slow" terminal >/dev/null
+tr '\r' '\n' <terminal | grep -qE 'adding 2\.[0-9] MiB, [0-9.]+ [KM]iB/s' || fail "no bar: $(cat -v terminal)"
+tr '\r' '\n' <terminal | tail -n 4 | grep -qE '^.\[Kadded bafy' || fail "the bar's line was not wiped: $(cat -v terminal)"
+script -qefc "${slow/put/--no-progress put}" terminal >/dev/null
+if grep -qa adding terminal; then fail "a bar in spite of --no-progress"; fi
 exit 0
