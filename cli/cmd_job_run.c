@@ -281,9 +281,9 @@ static const char *const description[] = {
     "stderr, result (the CID of the object that links them), reason, unenforced, started, ended "
     "(milliseconds since 1970), cpu_usec, memory_peak.",
     "A limit given here that this machine cannot enforce ends the job with 125 before it starts; a "
-    "default one is only remarked on. As an ordinary user without a delegated cgroup, CPU and "
-    "memory "
-    "cannot be limited.",
+    "default one is only remarked on. As an ordinary user, CPU and memory can be limited only "
+    "where "
+    "a cgroup is delegated to you: systemd-run --user --scope -p Delegate=yes fabric job run ...",
     NULL,
 };
 

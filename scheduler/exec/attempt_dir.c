@@ -3,6 +3,7 @@
 #include "scheduler/exec/cgroup.h"
 #include "scheduler/exec/dirs.h"
 #include "scheduler/exec/spawn.h"
+#include "storage/base/fd.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,9 +22,37 @@
 #define END_POLLS 250     /* per try */
 #define END_PAUSE 2000000 /* nanoseconds */
 
-void fab_attempt_cgroup(const char *id, char out[FAB_ATTEMPT_ID_MAX + 16])
+/* The file `cgroup` says below which group an attempt's own lies, where that is not the top. */
+static bool write_cgroups(const struct fab_attempt_dir *dir, const char *cgroups)
 {
-    snprintf(out, FAB_ATTEMPT_ID_MAX + 16, "/fabric-%s", id);
+    char path[PATH_MAX + 16];
+    snprintf(path, sizeof path, "%s/cgroup", dir->path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    bool ok = fab_fd_write(fd, fab_slice(cgroups, strlen(cgroups))) == FAB_OK;
+    return close(fd) == 0 && ok;
+}
+
+static void set_cgroup(struct fab_attempt_dir *dir, const char *cgroups)
+{
+    snprintf(dir->cgroup, sizeof dir->cgroup, "%s/fabric-%s", cgroups, dir->id);
+}
+
+static void read_cgroup(struct fab_attempt_dir *dir)
+{
+    char path[PATH_MAX + 16];
+    uint8_t text[FAB_CGROUP_PATH_MAX] = "";
+    size_t n = 0;
+    snprintf(path, sizeof path, "%s/cgroup", dir->path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0) {
+        if (fab_fd_read(fd, text, sizeof text - 1, &n) != FAB_OK)
+            n = 0;
+        close(fd);
+    }
+    text[n] = '\0';
+    set_cgroup(dir, (const char *)text);
 }
 
 void fab_attempt_pidfile(const char *path, const char *id, char out[PATH_MAX])
@@ -72,8 +101,8 @@ static enum fab_rc make_parent(const char *home, struct fab_err *err)
     return FAB_OK;
 }
 
-enum fab_rc fab_attempt_dir_make(const char *home, const char *id, struct fab_attempt_dir *out,
-                                 struct fab_err *err)
+enum fab_rc fab_attempt_dir_make(const char *home, const char *id, const char *cgroups,
+                                 struct fab_attempt_dir *out, struct fab_err *err)
 {
     char path[PATH_MAX];
     struct fab_attempt_dir dir = {.lock = -1};
@@ -82,6 +111,7 @@ enum fab_rc fab_attempt_dir_make(const char *home, const char *id, struct fab_at
         strlen(id) > FAB_ATTEMPT_ID_MAX)
         return fab_err_set(err, FAB_EINVAL, "the home's path is too long");
     snprintf(dir.id, sizeof dir.id, "%s", id);
+    set_cgroup(&dir, cgroups);
     FAB_TRY(make_parent(home, err));
     int held = gate(home);
     if (held < 0)
@@ -91,6 +121,8 @@ enum fab_rc fab_attempt_dir_make(const char *home, const char *id, struct fab_at
         rc = fab_err_errno(err, errno, "cannot make %s", dir.path);
     else if ((dir.lock = open_lock(path, LOCK_EX | LOCK_NB)) < 0)
         rc = fab_err_errno(err, errno, "cannot lock %s", dir.path);
+    else if (cgroups[0] && !write_cgroups(&dir, cgroups))
+        rc = fab_err_errno(err, errno, "cannot write to %s", dir.path);
     close(held);
     if (rc == FAB_OK)
         *out = dir;
@@ -100,9 +132,8 @@ enum fab_rc fab_attempt_dir_make(const char *home, const char *id, struct fab_at
 void fab_attempt_dir_strip(const struct fab_attempt_dir *dir)
 {
     static const char *const names[] = {"state", "rootfs", "tmp", "exit", "config.json", NULL};
-    char path[PATH_MAX + 16], cgroup[FAB_ATTEMPT_ID_MAX + 16];
-    fab_attempt_cgroup(dir->id, cgroup);
-    (void)!fab_cgroup_remove(cgroup);
+    char path[PATH_MAX + 16];
+    (void)!fab_cgroup_remove(dir->cgroup);
     for (size_t i = 0; names[i]; i++) {
         snprintf(path, sizeof path, "%s/%s", dir->path, names[i]);
         (void)!fab_dir_remove(path, NULL);
@@ -111,12 +142,10 @@ void fab_attempt_dir_strip(const struct fab_attempt_dir *dir)
 
 enum fab_rc fab_attempt_dir_remove(struct fab_attempt_dir *dir, struct fab_err *err)
 {
-    char cgroup[FAB_ATTEMPT_ID_MAX + 16];
-    fab_attempt_cgroup(dir->id, cgroup);
-    bool gone = fab_cgroup_remove(cgroup);
+    bool gone = fab_cgroup_remove(dir->cgroup);
     enum fab_rc rc = fab_dir_remove(dir->path, err);
     if (rc == FAB_OK && !gone && geteuid() == 0)
-        rc = fab_err_set(err, FAB_EBUSY, "the cgroup %s is still in use", cgroup);
+        rc = fab_err_set(err, FAB_EBUSY, "the cgroup %s is still in use", dir->cgroup);
     if (dir->lock >= 0)
         close(dir->lock);
     dir->lock = -1;
@@ -224,6 +253,7 @@ void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id
         memcpy(dead.id, e->d_name, strlen(e->d_name) + 1);
         if ((size_t)snprintf(dead.path, sizeof dead.path, "%s/%s", path, e->d_name) <
             sizeof dead.path) {
+            read_cgroup(&dead);
             end_all_of(&dead);
             if (fab_attempt_dir_remove(&dead, NULL) == FAB_OK && reaped)
                 reaped(arg, e->d_name);

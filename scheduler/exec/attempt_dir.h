@@ -17,11 +17,13 @@
 struct fab_attempt_dir {
     char id[FAB_ATTEMPT_ID_MAX + 1];
     char path[PATH_MAX];
+    char cgroup[FAB_CGROUP_PATH_MAX + FAB_ATTEMPT_ID_MAX + 16]; /* ".../fabric-ID" */
     int lock; /* locked exclusively; -1 when there is none */
 };
 
-/* Make HOME/jobs/ID (mode 0700) and lock it. FAB_EEXIST. */
-FAB_MUST enum fab_rc fab_attempt_dir_make(const char *home, const char *id,
+/* Make HOME/jobs/ID (mode 0700) and lock it. Its group will lie below the group `cgroups` (as
+ * fab_host's), which the folder tells whoever cleans up. FAB_EEXIST. */
+FAB_MUST enum fab_rc fab_attempt_dir_make(const char *home, const char *id, const char *cgroups,
                                           struct fab_attempt_dir *out, struct fab_err *err);
 /* After the container has ended: remove its cgroup and all of the folder but out/, the two logs and
  * the lock. Another thread may read those meanwhile. What cannot be removed is left to the next. */
@@ -36,9 +38,6 @@ FAB_MUST enum fab_rc fab_attempt_dir_each(const char *home, void (*fn)(void *arg
 /* End and remove what dead owners left; `reaped` (may be NULL) is told each id. Cheap when there is
  * nothing. Failures are skipped: the next command tries again. */
 void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id), void *arg);
-
-/* "/fabric-ID". */
-void fab_attempt_cgroup(const char *id, char out[FAB_ATTEMPT_ID_MAX + 16]);
 
 /* Where the runtime writes the job's process id: in memory where there is such a folder, because it
  * does so synchronously, which on a busy disk takes longer than all the rest. Removed once it is

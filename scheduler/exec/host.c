@@ -1,5 +1,6 @@
 #include "scheduler/exec/host.h"
 
+#include "scheduler/exec/cgroup.h"
 #include "storage/multiformats/cid.h"
 
 #include <errno.h>
@@ -35,16 +36,18 @@ static bool writable(const char *dir)
 
 static void probe_v2(struct fab_host *host, const char *mount)
 {
-    char path[320], list[512];
-    snprintf(path, sizeof path, "%s/cgroup.controllers", mount);
+    char path[sizeof host->memory_mount + FAB_CGROUP_PATH_MAX + 32], list[512];
+    if (host->root ? !writable(mount) : !fab_cgroup_delegated(mount, host->group))
+        return;
+    snprintf(path, sizeof path, "%s%s/cgroup.controllers", mount, host->group);
     FILE *f = fopen(path, "re");
     if (!f)
         return;
     bool got = fgets(list, sizeof list, f) != NULL;
     fclose(f);
-    /* An ordinary user's groups must be asked from systemd, which is not done yet. */
-    if (!got || !host->root || !writable(mount))
+    if (!got)
         return;
+    host->groups = true;
     host->cpu = has_word(list, "cpu", ' ');
     host->memory = has_word(list, "memory", ' ');
     host->pids = has_word(list, "pids", ' ');
@@ -56,6 +59,7 @@ static void probe_v1(struct fab_host *host, const char *mount, const char *optio
 {
     if (!host->root || !writable(mount))
         return;
+    host->groups = true;
     if (has_word(options, "cpu", ','))
         host->cpu = true;
     if (has_word(options, "pids", ','))
@@ -116,7 +120,10 @@ const char *fab_host_why_not(const struct fab_host *host)
 {
     if (host->mode == FAB_CGROUP_NONE)
         return "no cgroup hierarchy is mounted";
-    if (!host->root)
+    if (!host->root && host->mode == FAB_CGROUP_V2 && !host->groups)
+        return "no cgroup is delegated to this user, as 'systemd-run --user --scope -p "
+               "Delegate=yes' does";
+    if (!host->root && !host->groups)
         return "no cgroup is delegated to this user";
     return "its cgroup controller is missing or not writable";
 }

@@ -11,11 +11,16 @@ enum fab_cgroup_mode {
     FAB_CGROUP_V2,
 };
 
+#define FAB_CGROUP_PATH_MAX 256 /* bytes of a group's path below its mount point, with the NUL */
+
 /* Where limits are set. A flag is true when this process may make a group there that limits. */
 struct fab_host {
     enum fab_cgroup_mode mode;
     bool root; /* effective user 0 without a user namespace being needed */
     bool cpu, memory, swap, pids;
+    bool groups; /* jobs get groups of their own, below `group` */
+    char
+        group[FAB_CGROUP_PATH_MAX]; /* "": the top; of an ordinary user, what is delegated to him */
     char memory_mount[256]; /* v1: mount point of the memory controller; v2: of the hierarchy */
     unsigned cpus;          /* that this process may use */
     uint64_t memory_bytes;  /* of the machine */
@@ -25,7 +30,7 @@ struct fab_host {
 /* Look at /proc and /sys; a few small files. Never fails: what cannot be seen is not offered. */
 void fab_host_probe(struct fab_host *out);
 
-/* "no cgroup is delegated to this user", ...: why a limit of this host cannot be enforced. Static.
+/* "no cgroup is delegated to this user ...": why a limit of this host cannot be enforced. Static.
  */
 const char *fab_host_why_not(const struct fab_host *host);
 

@@ -1,6 +1,7 @@
 #include "scheduler/ledger/run_parts.h"
 
 #include "scheduler/exec/blob.h"
+#include "scheduler/exec/cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +46,10 @@ enum fab_rc job_run_limits(struct job_run *run, struct fab_err *err)
     const struct fab_job_request *r = run->request;
     const struct fab_host *h = &run->host;
     fab_host_probe(&run->host);
+    if (!fab_cgroup_vacate(&run->host)) {
+        run->host.groups = run->host.cpu = run->host.memory = run->host.pids = false;
+        run->host.group[0] = '\0';
+    }
     FAB_TRY(check_gpus(run, err));
     if (r->cpu_milli && !h->cpu)
         return refuse(run, "--cpu", err);
@@ -178,12 +183,11 @@ static enum fab_rc run_in(struct job_run *run, const struct mounted *m, struct f
 {
     const struct fab_job_request *r = run->request;
     const struct fab_host *h = &run->host;
-    char init[PATH_MAX], cgroup[FAB_ATTEMPT_ID_MAX + 16];
+    char init[PATH_MAX];
     uint64_t pids = r->pids ? r->pids : FAB_JOB_PIDS;
     uint64_t disk = r->disk ? r->disk : disk_free(r->home) / 2;
     FAB_TRY(init_file(r->home, init, err));
-    FAB_TRY(fab_attempt_dir_make(r->home, run->job.id, &run->dir, err));
-    fab_attempt_cgroup(run->job.id, cgroup);
+    FAB_TRY(fab_attempt_dir_make(r->home, run->job.id, h->group, &run->dir, err));
     struct fab_bundle bundle = {
         .dir = run->dir.path,
         .init = init,
@@ -195,14 +199,14 @@ static enum fab_rc run_in(struct job_run *run, const struct mounted *m, struct f
         .n_inputs = run->action.n_inputs,
         .network_host = r->network_host,
         .rootless = !h->root,
-        .cgroup = h->root && h->mode != FAB_CGROUP_NONE ? cgroup : NULL,
+        .cgroup = h->groups ? run->dir.cgroup : NULL,
         .cpu_milli = h->cpu ? r->cpu_milli : 0,
         .memory = !h->memory  ? 0
                   : r->memory ? r->memory
                               : h->memory_bytes / 10 * 9,
         .no_swap = h->swap,
         .pids = h->pids ? pids : 0,
-        .nproc = h->root ? 0 : pids,
+        .nproc = h->root || h->pids ? 0 : pids,
         .file_size = disk,
         .gpus = r->gpus,
     };
