@@ -8,7 +8,7 @@ library=$FABRIC_BIN/../tests/libfail_malloc.so
 [ -e "$library" ] || { echo "SKIP: a build with sanitizers has an allocator of its own"; exit 77; }
 
 mkdir -p tree/a/b
-for i in $(seq 1 20); do openssl rand $((i * 9000)) >tree/a/f$i; done
+for i in $(seq 1 20); do openssl rand $((i * 9000)) >"tree/a/f$i"; done
 ln -s f1 tree/a/link
 seq 1 100000 >tree/numbers
 tree=$(fabric put -q tree)
