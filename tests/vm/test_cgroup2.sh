@@ -12,7 +12,7 @@ done
 "$here/run" "
     export FABRIC_BIN='$FABRIC_BIN'
     grep -qw memory /sys/fs/cgroup/cgroup.controllers || exit 1
-    for name in run sandbox user delegated interrupt; do
+    for name in run sandbox user delegated; do
         echo \"test_job_\$name\"
         bash '$here/../integration/test_job_'\$name.sh || { echo \"FAIL: test_job_\$name ended with \$?\"; exit 1; }
     done"
