@@ -220,7 +220,9 @@ static int write_data(struct get_job *job, struct source *source, const struct g
                       int fd, struct fab_slice data)
 {
     size_t shared = share(job, source, item, fd, data.n);
-    return write_at(fd, fab_slice(data.p + shared, data.n - shared), item->offset + shared);
+    if (shared)
+        data = fab_slice(data.p + shared, data.n - shared);
+    return write_at(fd, data, item->offset + shared);
 }
 
 static enum fab_rc do_leaf(struct get_job *job, struct source *source, struct get_item *item,
