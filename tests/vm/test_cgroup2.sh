@@ -10,9 +10,9 @@ done
 [ "$(id -u)" = 0 ] || { echo "SKIP: needs root, to show this machine's files to the virtual one"; exit 77; }
 
 "$here/run" "
-    export FABRIC_BIN='$FABRIC_BIN'
+    export FABRIC_BIN='/mnt$FABRIC_BIN'
     grep -qw memory /sys/fs/cgroup/cgroup.controllers || exit 1
     for name in run sandbox user delegated; do
         echo \"test_job_\$name\"
-        bash '$here/../integration/test_job_'\$name.sh || { echo \"FAIL: test_job_\$name ended with \$?\"; exit 1; }
+        bash '/mnt$here/../integration/test_job_'\$name.sh || { echo \"FAIL: test_job_\$name ended with \$?\"; exit 1; }
     done"
