@@ -184,7 +184,7 @@ bool fab_cgroup_remove(const char *path)
         if ((size_t)snprintf(name, sizeof name, "%s%s", mount, path) >= sizeof name)
             continue;
         for (int tries = 0; rmdir(name) != 0; tries++) {
-            if (errno == ENOENT)
+            if (errno == ENOENT || errno == EROFS) /* nobody can have made it there */
                 break;
             if (errno != EBUSY || tries == REMOVE_TRIES) {
                 ok = false;

@@ -24,11 +24,12 @@ struct fab_get_stats {
 /* Write `cid` (a file, raw block, directory, HAMT directory or symlink) to options->dest. Written
  * under a temporary name beside it, renamed at the end; nothing is left on failure. Mode and time
  * are set when the nodes carry them (never setuid, setgid or sticky). Runs of zero blocks become
- * holes. Holds a root lease. Errors: FAB_ENOENT (a block is missing: its CID and path; or the
- * parent directory), FAB_EEXIST (dest is there, without `force`), FAB_EFORMAT (malformed node; an
- * entry name that is empty, ".", "..", has '/' or NUL, or comes twice), FAB_EHASH (with `verify`),
- * FAB_EUNSUPPORTED (not UnixFS), FAB_ELIMIT, FAB_ENOSPC, FAB_EACCES, FAB_EIO, FAB_EINTERRUPTED,
- * FAB_ENOMEM. `stats` may be NULL. */
+ * holes. Large leaves share their pages with the store's file where the file system can
+ * (fab_view_clone). Holds a root lease. Errors: FAB_ENOENT (a block is missing: its CID and path;
+ * or the parent directory), FAB_EEXIST (dest is there, without `force`), FAB_EFORMAT (malformed
+ * node; an entry name that is empty, ".", "..", has '/' or NUL, or comes twice), FAB_EHASH (with
+ * `verify`), FAB_EUNSUPPORTED (not UnixFS), FAB_ELIMIT, FAB_ENOSPC, FAB_EACCES, FAB_EIO,
+ * FAB_EINTERRUPTED, FAB_ENOMEM. `stats` may be NULL. */
 FAB_MUST enum fab_rc fab_get(struct fab_store *store, uint32_t ws, const struct fab_cid *cid,
                              const struct fab_get_options *options, struct fab_get_stats *stats,
                              struct fab_err *err);

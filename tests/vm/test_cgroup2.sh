@@ -6,7 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 for program in qemu-system-x86_64 cpio busybox; do
     command -v "$program" >/dev/null || { echo "SKIP: no $program: tests/install_packages.sh vm"; exit 77; }
 done
-"$here/kernel.sh" --cached >/dev/null || { echo "SKIP: no kernel for the virtual machine: tests/vm/kernel.sh"; exit 77; }
+"$here/kernel.sh" --cached >/dev/null 2>&1 || { echo "SKIP: no kernel for the virtual machine: tests/vm/kernel.sh"; exit 77; }
 [ "$(id -u)" = 0 ] || { echo "SKIP: needs root, to show this machine's files to the virtual one"; exit 77; }
 
 "$here/run" "
