@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#define LINE 64 /* of the CPU's cache */
+#define PAGE 4096
+
 struct lane_batch {
     struct fab_task task;
     struct lane *lane;
@@ -35,6 +38,11 @@ struct lane {
     struct scratch *scratch_free;
     struct scratch *scratch;
 };
+
+static size_t round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
 
 /* An item is held twice: until it is collected, and until it is given back. The last hold frees the
  * batch; while it is being filled, items that have not run keep it. */
@@ -82,7 +90,7 @@ enum fab_rc lane_new(struct fab_ingest *ingest, size_t chunk_max, struct lane **
     pthread_cond_init(&lane->changed, NULL);
     lane->ingest = ingest;
     lane->capacity = chunk_max > LANE_BUFFER ? chunk_max : LANE_BUFFER;
-    lane->capacity = (lane->capacity + LANE_ITEMS * LANE_OVERHEAD + 4095) & ~(size_t)4095;
+    lane->capacity = round_up(lane->capacity + LANE_SLACK, PAGE);
     lane->batch_count = LANE_BYTES / lane->capacity;
     if (fab_pool_new(0, lane->batch_count, 0, &lane->pool) != FAB_OK)
         goto fail;
@@ -93,6 +101,8 @@ enum fab_rc lane_new(struct fab_ingest *ingest, size_t chunk_max, struct lane **
     void *memory =
         mmap(NULL, lane->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     lane->memory = memory == MAP_FAILED ? NULL : memory;
+    if (lane->memory) /* a wish: what is in one piece, a disk takes in one piece */
+        (void)madvise(lane->memory, lane->memory_bytes, MADV_HUGEPAGE);
     if (!lane->batch || !lane->scratch || !lane->memory)
         goto fail;
     for (size_t i = lane->batch_count; i-- > 0;) {
@@ -170,9 +180,9 @@ static struct lane_batch *batch_open(struct lane *lane)
 
 struct lane_item *lane_take(struct lane *lane, size_t len)
 {
-    size_t room = (len + LANE_OVERHEAD + 63) & ~(size_t)63;
+    size_t align = len < LANE_PAGED ? LINE : PAGE, room = round_up(len + LANE_OVERHEAD, LINE);
     struct lane_batch *batch = lane->filling;
-    if (batch && (batch->n == LANE_ITEMS || lane->capacity - batch->used < room)) {
+    if (batch && (batch->n == LANE_ITEMS || lane->capacity < round_up(batch->used, align) + room)) {
         lane_flush(lane);
         batch = NULL;
     }
@@ -182,6 +192,7 @@ struct lane_item *lane_take(struct lane *lane, size_t len)
             return NULL;
         lane->filling = batch;
     }
+    batch->used = round_up(batch->used, align);
     struct lane_item *item = &batch->item[batch->n++];
     *item = (struct lane_item){.batch = batch, .p = batch->buffer + batch->used, .len = len};
     item->room = room;

@@ -14,9 +14,11 @@
 #include <sys/stat.h>
 
 #define LANE_BYTES    (32u << 20) /* of all buffers together */
-#define LANE_BUFFER   (1u << 20)  /* of one, unless a chunk is larger */
+#define LANE_BUFFER   (1u << 20)  /* of payload in one, unless a chunk is larger */
 #define LANE_ITEMS    64          /* of one batch */
 #define LANE_OVERHEAD 128 /* bytes of a slot beyond the payload, for an encoded leaf's frame */
+#define LANE_SLACK    (32u << 10) /* of a buffer beyond its payload: overhead, and whole pages */
+#define LANE_PAGED    (64u << 10) /* a slot for so much begins on a page, as direct writes want */
 
 struct lane;
 struct lane_batch;

@@ -1,8 +1,8 @@
 /* Blocks too large for the pages of a B-tree: extents of `blocks.dat`, whole pages of 4 KiB each.
  *
  * The file holds bytes and nothing else; where a block lies, and what is free (room.c), stands in
- * tables that change in the same transaction as everything else. So a write is one pwrite into room
- * that no committed state uses, and then a row; it counts when the transaction does, whose commit
+ * tables that change in the same transaction as everything else. So a write is bytes into room that
+ * no committed state uses (bytes.c), and a row; it counts when the transaction does, whose commit
  * syncs the file first. A block is read in place, through maps of 256 MiB (a segment, whose border
  * no extent crosses) that are made when they are first needed. */
 #include "storage/store/room.h"
@@ -14,12 +14,10 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#define NUDGE_BYTES (8u << 20)
-#define PUNCH_MIN   16u /* pages */
-#define ROW         12  /* an extent's row: its page u64, its bytes u32 */
+#define PUNCH_MIN 16u /* pages */
+#define ROW       12  /* an extent's row: its page u64, its bytes u32 */
 
 /* ---- life ---- */
 
@@ -34,6 +32,9 @@ enum fab_rc store_extents_open(struct fab_store *store, struct fab_err *err)
         free(ext);
         return fab_err_errno(err, error, "store %s: cannot open blocks.dat", store->dir);
     }
+    /* Not every file system has it; then everything goes through the page cache. */
+    ext->direct_fd =
+        store->memory_fs ? -1 : openat(store->dirfd, "blocks.dat", O_WRONLY | O_DIRECT | O_CLOEXEC);
     store->extents = ext;
     return FAB_OK;
 }
@@ -48,6 +49,8 @@ void store_extents_close(struct fab_store *store)
         if (map)
             munmap(map, EXTENT_SEGMENT);
     }
+    if (ext->direct_fd >= 0)
+        close(ext->direct_fd);
     close(ext->fd);
     free(ext);
     store->extents = NULL;
@@ -88,33 +91,6 @@ static enum fab_rc segment(struct store_extents *ext, uint64_t i, uint8_t **out)
 
 /* ---- blocks ---- */
 
-/* Whole pages: to write a part of one that is not in memory, the kernel would have to read it. */
-static enum fab_rc write_at(struct fab_store *store, struct fab_slice data, uint64_t page)
-{
-    static const uint8_t zeros[EXTENT_PAGE];
-    struct store_extents *ext = store->extents;
-    size_t whole = store_pages_of(data.n) * EXTENT_PAGE, done = 0;
-    ext->dirty = true;
-    while (done < whole) {
-        size_t left = done < data.n ? data.n - done : 0;
-        struct iovec parts[2] = {{(void *)(uintptr_t)(data.p + data.n - left), left},
-                                 {(void *)(uintptr_t)zeros, left ? whole - data.n : whole - done}};
-        ssize_t n = pwritev(ext->fd, parts, 2, (off_t)(page * EXTENT_PAGE + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fab_rc_errno(errno);
-        done += (size_t)n;
-    }
-    ext->nudged += data.n;
-    if (!store->memory_fs && ext->nudged >= NUDGE_BYTES) {
-        /* So that the disk works while the next blocks come. A hint: the commit syncs. */
-        (void)!sync_file_range(ext->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-        ext->nudged = 0;
-    }
-    return FAB_OK;
-}
-
 enum fab_rc store_extent_write(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
                                struct fab_slice data)
 {
@@ -124,7 +100,7 @@ enum fab_rc store_extent_write(struct fab_store *store, MDB_txn *txn, struct fab
     if (rc != MDB_NOTFOUND)
         return rc ? store_rc(rc) : FAB_EEXIST;
     FAB_TRY(store_room_take(store, txn, store_pages_of(data.n), &page));
-    FAB_TRY(write_at(store, data, page));
+    FAB_TRY(store_bytes_write(store, data, page));
     uint8_t row[ROW];
     store_le_put(row, 8, page);
     store_le_put(row + 8, 4, data.n);
@@ -199,30 +175,6 @@ enum fab_rc store_extent_delete(struct fab_store *store, MDB_txn *txn, struct fa
 }
 
 /* ---- the whole file ---- */
-
-void store_extents_forget(struct fab_store *store)
-{
-    store->extents->dirty = store->extents->appended = false;
-    store->extents->ripened = 0;
-}
-
-void store_extents_abort(struct fab_store *store)
-{
-    struct store_extents *ext = store->extents;
-    if (ext->appended) /* on a full disk others need the room */
-        (void)!ftruncate(ext->fd, (off_t)(ext->end * EXTENT_PAGE));
-    store_extents_forget(store);
-}
-
-int store_extents_sync(struct fab_store *store)
-{
-    struct store_extents *ext = store->extents;
-    int rc = 0;
-    if (ext->dirty && !store->memory_fs)
-        while ((rc = fdatasync(ext->fd) == 0 ? 0 : errno) == EINTR)
-            ;
-    return rc;
-}
 
 static void add_pages(void *arg, uint64_t page, uint64_t pages)
 {

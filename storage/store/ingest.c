@@ -44,6 +44,7 @@ struct fab_ingest {
     /* The writer's own until it has ended. */
     struct fab_err err;
     MDB_txn *txn;
+    struct fab_ingest_block *held; /* the transaction has them, and they are not written yet */
     struct store_change change;
     size_t txn_bytes;
     bool collected; /* garbage, because the disk is short */
@@ -230,22 +231,39 @@ static struct fab_ingest_block *next_blocks(struct fab_ingest *in)
     return list;
 }
 
+static void give_back(struct fab_ingest *in)
+{
+    while (in->held) {
+        struct fab_ingest_block *block = in->held;
+        in->held = block->next;
+        block->done(block);
+    }
+}
+
+/* Write what has come. Large blocks that come together are written together. */
+static void write_blocks(struct fab_ingest *in, struct fab_ingest_block *list)
+{
+    while (list) {
+        struct fab_ingest_block *block = list;
+        list = block->next;
+        enum fab_rc rc = in->failed ? FAB_OK : write_block(in, block);
+        block->next = in->held;
+        in->held = block;
+        if (rc == FAB_OK && !list && in->txn)
+            rc = store_extents_flush(in->store);
+        if (rc != FAB_OK)
+            fail(in, rc);
+        if (!in->txn || !store_extents_wait(in->store))
+            give_back(in);
+    }
+}
+
 static void *writer(void *arg)
 {
     struct fab_ingest *in = arg;
     struct fab_ingest_block *block;
-    while ((block = next_blocks(in))) {
-        while (block) {
-            struct fab_ingest_block *next = block->next;
-            if (!in->failed) {
-                enum fab_rc rc = write_block(in, block);
-                if (rc != FAB_OK)
-                    fail(in, rc);
-            }
-            block->done(block);
-            block = next;
-        }
-    }
+    while ((block = next_blocks(in)))
+        write_blocks(in, block);
     enum fab_rc rc = in->failed ? FAB_OK : txn_commit(in);
     if (rc != FAB_OK)
         fail(in, rc);

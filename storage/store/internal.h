@@ -155,7 +155,8 @@ enum fab_rc store_change_begin(struct fab_store *store, MDB_txn *txn, uint32_t w
 /* Write the counters back. */
 enum fab_rc store_change_end(struct store_change *change);
 void store_change_drop(struct store_change *change);
-/* Make the block visible and stamp it. *fresh: the workspace did not see it before. FAB_EQUOTA. */
+/* Make the block visible and stamp it. *fresh: the workspace did not see it before. The data as in
+ * store_extent_write. FAB_EQUOTA. */
 enum fab_rc store_block_write(struct store_change *change, const struct fab_cid *cid,
                               struct fab_slice data, uint64_t owner, bool *fresh);
 /* Take it from the workspace, the bytes with the last entry. */
@@ -172,7 +173,8 @@ enum fab_rc store_block_bytes(struct fab_store *store, MDB_txn *txn, struct fab_
 struct store_extents;
 enum fab_rc store_extents_open(struct fab_store *store, struct fab_err *err);
 void store_extents_close(struct fab_store *store);
-/* FAB_EEXIST when it is there. */
+/* FAB_EEXIST when it is there. The data has to stay until store_extents_flush, or until the
+ * transaction ends. */
 enum fab_rc store_extent_write(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
                                struct fab_slice data);
 /* In place; valid as long as the transaction. FAB_ENOENT; FAB_ENOMEM: no address space. */
@@ -182,7 +184,11 @@ enum fab_rc store_extent_get(struct fab_store *store, MDB_txn *txn, struct fab_s
 enum fab_rc store_extent_clone(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
                                uint64_t n, int fd, uint64_t offset);
 enum fab_rc store_extent_delete(struct fab_store *store, MDB_txn *txn, struct fab_slice mh);
-/* Before a commit: what was written is on the disk. Gives an errno, 0 for success. */
+/* Write the blocks that wait for more to be written with; afterwards nobody needs their data. */
+enum fab_rc store_extents_flush(struct fab_store *store);
+/* Whether there are any. */
+bool store_extents_wait(const struct fab_store *store);
+/* Before a commit: all of that, and it is on the disk. Gives an errno, 0 for success. */
 int store_extents_sync(struct fab_store *store);
 /* The transaction is about to be aborted: what it appended is cut off. */
 void store_extents_abort(struct fab_store *store);

@@ -1,20 +1,33 @@
-/* blocks.dat from the inside: its file (extent.c), and what is free in it (room.c). */
+/* blocks.dat from the inside: where blocks lie (extent.c), what is free (room.c), and how bytes get
+ * into it (bytes.c). */
 #ifndef FAB_STORE_ROOM_H
 #define FAB_STORE_ROOM_H
 
 #include "storage/store/internal.h"
+
+#include <sys/uio.h>
 
 #define EXTENT_PAGE          FAB_CLONE_UNIT
 #define EXTENT_SEGMENT       ((uint64_t)256 << 20) /* bytes of one map */
 #define EXTENT_SEGMENT_PAGES (EXTENT_SEGMENT / EXTENT_PAGE)
 #define EXTENT_SEGMENTS      65536u /* 16 TiB; about as many maps as Linux allows a process */
 
+#define EXTENT_GATHER 16u /* blocks that wait to be written at once */
+
 struct store_extents {
     int fd;
+    int direct_fd; /* of the same file, past the page cache; -1: there is no such way */
     bool dirty;    /* the open transaction has written */
     bool appended; /* and has moved the end on, from `end` */
     uint64_t end;
-    size_t nudged;         /* bytes written since the disk was told to begin */
+    size_t nudged; /* bytes written since the disk was told to begin */
+
+    /* Blocks that lie one behind the other from a page on and are not written yet. */
+    struct iovec gathered[EXTENT_GATHER];
+    unsigned gathered_n;
+    size_t gathered_bytes;
+    uint64_t gathered_page;
+
     uint64_t ripened;      /* the transaction in which this was done last */
     _Atomic uint64_t size; /* of the file, when a reader looked last */
     _Atomic(uint8_t *) segment[EXTENT_SEGMENTS];
@@ -24,6 +37,10 @@ static inline uint64_t store_pages_of(size_t bytes)
 {
     return ((uint64_t)bytes + EXTENT_PAGE - 1) / EXTENT_PAGE;
 }
+
+/* A block's bytes to the pages from `page` on, now or before the commit: see store_extents_flush.
+ */
+enum fab_rc store_bytes_write(struct fab_store *store, struct fab_slice data, uint64_t page);
 
 /* Everything happens in the caller's write transaction, and counts when that is committed. */
 
