@@ -29,6 +29,7 @@ enum fab_rc fab_cli_open(struct fab_cli *cli, enum fab_cli_open how, struct fab_
     if (rc != FAB_OK)
         return rc;
     struct fab_store_options options = {.map_bytes = cli->config.store_map,
+                                        .cached = cli->config.store_cached,
                                         .quota_bytes = cli->config.store_quota,
                                         .high_water = cli->config.store_high_water};
     FAB_TRY(fab_home_file(cli->home, "store", &path, err));

@@ -150,6 +150,7 @@ static enum fab_rc take(cfg_t *cfg, struct fab_config *config, struct fab_err *e
     uint64_t ms = 0;
     config->store_quota = size_of(store, "quota");
     config->store_map = size_of(store, "map");
+    config->store_cached = size_of(store, "cached");
     config->store_high_water = (unsigned)cfg_getint(store, "high_water");
     if (fab_parse_duration(cfg_getstr(cfg_getsec(cfg, "jobs"), "keep"), &ms) == FAB_OK)
         config->jobs_keep = ms / 1000;
@@ -180,7 +181,8 @@ static enum fab_rc take(cfg_t *cfg, struct fab_config *config, struct fab_err *e
 enum fab_rc fab_config_load(const char *path, struct fab_config *out, struct fab_err *err)
 {
     cfg_opt_t store[] = {CFG_STR("quota", "0", CFGF_NONE), CFG_INT("high_water", 90, CFGF_NONE),
-                         CFG_STR("map", "0", CFGF_NONE), CFG_END()};
+                         CFG_STR("map", "0", CFGF_NONE), CFG_STR("cached", "0", CFGF_NONE),
+                         CFG_END()};
     cfg_opt_t jobs[] = {CFG_STR("keep", "30d", CFGF_NONE), CFG_END()};
     cfg_opt_t swarm[] = {CFG_STR_LIST("listen", NULL, CFGF_NONE),
                          CFG_STR_LIST("peers", NULL, CFGF_NONE),
@@ -201,6 +203,7 @@ enum fab_rc fab_config_load(const char *path, struct fab_config *out, struct fab
     cfg_set_error_function(cfg, complain);
     cfg_set_validate_func(cfg, "store|quota", check_size);
     cfg_set_validate_func(cfg, "store|map", check_size);
+    cfg_set_validate_func(cfg, "store|cached", check_size);
     cfg_set_validate_func(cfg, "store|high_water", check_percent);
     cfg_set_validate_func(cfg, "jobs|keep", check_duration);
     cfg_set_validate_func(cfg, "swarm|listen", check_listen);

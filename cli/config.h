@@ -29,6 +29,8 @@ struct fab_config_list {
 struct fab_config {
     uint64_t store_quota;      /* bytes; 0: none */
     unsigned store_high_water; /* percent of the quota above which unpinned roots are evicted */
+    uint64_t store_cached;     /* bytes of one put that stay in the page cache; 0: the store's own
+                                  choice */
     uint64_t store_map;        /* bytes of address space; 0: the store's own choice */
     uint64_t jobs_keep; /* seconds that a job's record pins its outputs and logs; 0: until job rm */
     struct fab_config_list listen; /* multiaddrs; empty: the daemon's own choice */

@@ -110,9 +110,11 @@ static enum fab_rc inline_get(struct fab_store *store, MDB_txn *txn, struct fab_
     return store_rc(rc);
 }
 
-static enum fab_rc bytes_write(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
+static enum fab_rc bytes_write(struct store_change *change, struct fab_slice mh,
                                struct fab_slice data)
 {
+    struct fab_store *store = change->store;
+    MDB_txn *txn = change->txn;
     struct fab_slice old;
     if (data.n < STORE_EXTENT_MIN)
         return inline_write(store, txn, mh, data);
@@ -121,7 +123,7 @@ static enum fab_rc bytes_write(struct fab_store *store, MDB_txn *txn, struct fab
         if (rc != FAB_ENOENT)
             return rc == FAB_OK ? FAB_EEXIST : rc;
     }
-    return store_extent_write(store, txn, mh, data);
+    return store_extent_write(store, txn, mh, data, change->past_cache);
 }
 
 enum fab_rc store_block_bytes(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
@@ -172,7 +174,7 @@ enum fab_rc store_block_write(struct store_change *change, const struct fab_cid 
     if (rc)
         return store_rc(rc);
 
-    enum fab_rc wrote = bytes_write(store, change->txn, fab_cid_mh(cid), data);
+    enum fab_rc wrote = bytes_write(change, fab_cid_mh(cid), data);
     if (wrote == FAB_OK) {
         change->used_bytes += data.n;
         change->used_blocks++;

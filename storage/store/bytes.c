@@ -1,12 +1,14 @@
 /* How bytes get into blocks.dat.
  *
- *     small, or not in whole pages ──────────────▶ page cache ──nudge──▶ disk
+ *     what an ingest begins with ──┐
+ *     small, or not in whole pages ┴─────────────▶ page cache ──nudge──▶ disk
  *     large and in whole pages ──gather──▶ one write past the cache ───▶ disk
  *
- * Past the page cache a large block costs no copy and no write-back, and does not push out what
- * others read. Such a write returns when the disk has the bytes, and the larger it is the better
- * the disk is used, so blocks that lie one behind the other and came together are written at once.
- * The commit syncs the file in any case: its length, and the disk's own cache. */
+ * What has just been put is soon read, so as much as can be kept goes through the cache. Past it a
+ * large block costs no copy and no write-back, and does not push out what others read. Such a write
+ * returns when the disk has the bytes, and the larger it is the better the disk is used, so blocks
+ * that lie one behind the other and came together are written at once. The commit syncs the file in
+ * any case: its length, and the disk's own cache. */
 #include "storage/store/room.h"
 
 #include <errno.h>
@@ -83,11 +85,12 @@ static bool in_whole_pages(struct fab_slice data)
     return data.n % EXTENT_PAGE == 0 && (uintptr_t)data.p % EXTENT_PAGE == 0;
 }
 
-enum fab_rc store_bytes_write(struct fab_store *store, struct fab_slice data, uint64_t page)
+enum fab_rc store_bytes_write(struct fab_store *store, struct fab_slice data, uint64_t page,
+                              bool past_cache)
 {
     struct store_extents *ext = store->extents;
     ext->dirty = true;
-    if (ext->direct_fd < 0 || data.n < DIRECT_MIN || !in_whole_pages(data)) {
+    if (!past_cache || ext->direct_fd < 0 || data.n < DIRECT_MIN || !in_whole_pages(data)) {
         int rc = write_cached(store, data, page);
         return rc ? fab_rc_errno(rc) : FAB_OK;
     }

@@ -92,7 +92,7 @@ static enum fab_rc segment(struct store_extents *ext, uint64_t i, uint8_t **out)
 /* ---- blocks ---- */
 
 enum fab_rc store_extent_write(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
-                               struct fab_slice data)
+                               struct fab_slice data, bool past_cache)
 {
     MDB_val key = store_val(mh), value;
     uint64_t page;
@@ -100,7 +100,7 @@ enum fab_rc store_extent_write(struct fab_store *store, MDB_txn *txn, struct fab
     if (rc != MDB_NOTFOUND)
         return rc ? store_rc(rc) : FAB_EEXIST;
     FAB_TRY(store_room_take(store, txn, store_pages_of(data.n), &page));
-    FAB_TRY(store_bytes_write(store, data, page));
+    FAB_TRY(store_bytes_write(store, data, page, past_cache));
     uint8_t row[ROW];
     store_le_put(row, 8, page);
     store_le_put(row + 8, 4, data.n);

@@ -161,6 +161,7 @@ static enum fab_rc write_block(struct fab_ingest *in, const struct fab_ingest_bl
         return FAB_OK; /* its bytes are in every CID that names it */
     if (!in->txn)
         FAB_TRY(txn_begin(in));
+    in->change.past_cache = in->stats.new_bytes + block->data.n > in->store->cached;
     enum fab_rc rc = store_block_write(&in->change, &block->cid, block->data, in->owner, &fresh);
     if (rc == FAB_EQUOTA) {
         FAB_TRY(txn_commit(in));

@@ -45,7 +45,8 @@ struct fab_store {
     struct store_extents *extents;
     bool inline_blocks; /* format 1 has written large blocks into `blocks` */
     uint64_t map_bytes;
-    uint64_t quota; /* bytes, 0: none */
+    uint64_t cached; /* bytes of one ingest that go through the page cache */
+    uint64_t quota;  /* bytes, 0: none */
     unsigned high_water;
     bool memory_fs;              /* nothing is synced there */
     pthread_mutex_t write_mutex; /* one write transaction per process at a time */
@@ -149,6 +150,7 @@ struct store_change {
     uint32_t *others; /* ids of the other workspaces, loaded for the first removal */
     size_t others_n;
     bool others_loaded;
+    bool past_cache; /* large blocks that come now: see store_extent_write */
 };
 enum fab_rc store_change_begin(struct fab_store *store, MDB_txn *txn, uint32_t ws,
                                struct store_change *out);
@@ -173,10 +175,10 @@ enum fab_rc store_block_bytes(struct fab_store *store, MDB_txn *txn, struct fab_
 struct store_extents;
 enum fab_rc store_extents_open(struct fab_store *store, struct fab_err *err);
 void store_extents_close(struct fab_store *store);
-/* FAB_EEXIST when it is there. The data has to stay until store_extents_flush, or until the
- * transaction ends. */
+/* FAB_EEXIST when it is there. `past_cache`: past the page cache, if that can be; the data then has
+ * to stay until store_extents_flush, or until the transaction ends. */
 enum fab_rc store_extent_write(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
-                               struct fab_slice data);
+                               struct fab_slice data, bool past_cache);
 /* In place; valid as long as the transaction. FAB_ENOENT; FAB_ENOMEM: no address space. */
 enum fab_rc store_extent_get(struct fab_store *store, MDB_txn *txn, struct fab_slice mh,
                              struct fab_slice *out);

@@ -38,9 +38,10 @@ static inline uint64_t store_pages_of(size_t bytes)
     return ((uint64_t)bytes + EXTENT_PAGE - 1) / EXTENT_PAGE;
 }
 
-/* A block's bytes to the pages from `page` on, now or before the commit: see store_extents_flush.
- */
-enum fab_rc store_bytes_write(struct fab_store *store, struct fab_slice data, uint64_t page);
+/* A block's bytes to the pages from `page` on; past the cache before the commit, see
+ * store_extents_flush. */
+enum fab_rc store_bytes_write(struct fab_store *store, struct fab_slice data, uint64_t page,
+                              bool past_cache);
 
 /* Everything happens in the caller's write transaction, and counts when that is committed. */
 

@@ -19,6 +19,8 @@ struct fab_store_options {
     uint64_t map_bytes;   /* address space to begin with; 0: 1 TiB, halved until it fits */
     uint64_t quota_bytes; /* hard limit of block bytes in the whole store; 0: none */
     unsigned high_water;  /* percent of a quota above which unpinned roots go; 0: 90 */
+    uint64_t cached;      /* bytes of one ingest that go through the page cache, the rest goes past
+                             it; 0: a sixteenth of the machine's memory */
     bool no_create;       /* FAB_ENOENT when there is no store yet */
 };
 

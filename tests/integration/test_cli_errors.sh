@@ -82,6 +82,7 @@ bad_conf()
 }
 bad_conf ':2:.*frobnicate' $'store {\n frobnicate = 1\n}'
 bad_conf ':2:.*nonsense' $'store {\n quota = nonsense\n}'
+bad_conf ':2:.*cached' $'store {\n cached = -1\n}'
 bad_conf 'high_water' $'store {\n high_water = 101\n}'
 bad_conf 'keep' $'jobs {\n keep = soon\n}'
 bad_conf '.' '}'
@@ -93,6 +94,7 @@ store {
     quota = 1.5GiB   # another
     high_water = 80
     map = 10G
+    cached = 1G
 }
 jobs { keep = 2w }
 workspace local { quota = "512M" }

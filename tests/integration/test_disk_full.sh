@@ -14,6 +14,8 @@ fills()
 {
     local small=$1 first third
     export FABRIC_HOME=$small/home
+    mkdir -m 700 "$FABRIC_HOME"
+    echo "store { cached = 1M }" >"$FABRIC_HOME/fabric.conf"
     rm -f "$work"/got*
     first=$(fabric put -q "$work/first")
 

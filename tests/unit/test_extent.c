@@ -71,7 +71,7 @@ static struct fab_store *open_store(const char *dir, uint32_t *ws)
     struct fab_err err = {0};
     struct fab_workspace_info info;
     struct fab_store *store;
-    if (fab_store_open(dir, NULL, &store, &err) != FAB_OK)
+    if (fab_store_open(dir, &(struct fab_store_options){.cached = 300000}, &store, &err) != FAB_OK)
         fail_msg("%s", err.msg);
     assert_int_equal(fab_workspace_find(store, "local", false, &info, &err), FAB_OK);
     *ws = info.id;
