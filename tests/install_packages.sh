@@ -12,7 +12,8 @@ declare -A sets=(
     [build]=$build
     [run]=$run
     [demo]="openclipart-svg python3 gnuplot-nox"
-    [test]="$build $run python3 attr jq openssl procps man-db zstd tar busybox-static iproute2 xfsprogs btrfs-progs"
+    [test]="$build $run python3 attr jq openssl procps man-db zstd tar busybox-static iproute2 e2fsprogs xfsprogs btrfs-progs
+        util-linux-extra"
     [peers]="golang-go ca-certificates nodejs npm ipfs-cid python3 jq openssl iproute2"
     [bench]="python3 openssl iproute2 iperf3 rsync xfsprogs"
     [vm]="qemu-system-x86 cpio busybox-static ca-certificates"

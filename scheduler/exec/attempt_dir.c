@@ -2,7 +2,7 @@
 
 #include "scheduler/exec/cgroup.h"
 #include "scheduler/exec/dirs.h"
-#include "scheduler/exec/spawn.h"
+#include "scheduler/exec/writers.h"
 #include "storage/base/fd.h"
 
 #include <dirent.h>
@@ -18,9 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define END_TRIES 5
-#define END_POLLS 250     /* per try */
-#define END_PAUSE 2000000 /* nanoseconds */
+#define END_PAUSE_MIN 1000000L   /* nanoseconds */
+#define END_PAUSE_MAX 600000000L /* about a second in all */
 
 /* The file `cgroup` says below which group an attempt's own lies, where that is not the top. */
 static bool write_cgroups(const struct fab_attempt_dir *dir, const char *cgroups)
@@ -183,52 +182,30 @@ enum fab_rc fab_attempt_dir_each(const char *home, void (*fn)(void *arg, const c
     return FAB_OK;
 }
 
-/* The runtime knows its containers by their start times, so no other process can be hit. */
-static void end_container(const char *path, const char *id)
+/* All of an attempt write to its log: conmon and the runtime, and process 1 of the job, with whom
+ * the whole job ends. They are not ended through the runtime, which while it makes a container does
+ * not know it yet, and forgets it when it is told to delete it then. False when they are not gone
+ * after a while; so they are if there is no log. */
+static bool end_all_of(const struct fab_attempt_dir *dead)
 {
-    struct fab_host host;
-    struct fab_runtime runtime;
-    char root[PATH_MAX + 16];
-    fab_host_probe(&host);
-    if (fab_runtime_find(&host, &runtime, NULL) != FAB_OK)
-        return;
-    snprintf(root, sizeof root, "--root=%s/state", path);
-    const char *argv[] = {runtime.oci, root, "delete", "--force", id, NULL};
-    const char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-    struct fab_spawn spawn = {.argv = argv, .env = env, .fds = {-1, -1, -1, -1, -1}};
-    (void)!fab_spawn_run(&spawn, NULL);
-}
-
-/* Wait for the runtime and the job, who hold the lock on the log that they inherited; false when it
- * takes too long. */
-static bool wait_for_end(const char *path)
-{
-    char log[PATH_MAX + 8];
-    snprintf(log, sizeof log, "%s/stdout", path);
-    int fd = open(log, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    bool ended = fd < 0;
-    for (int i = 0; !ended && i < END_POLLS; i++) {
-        ended = flock(fd, LOCK_EX | LOCK_NB) == 0;
-        if (!ended)
-            nanosleep(&(struct timespec){.tv_nsec = END_PAUSE}, NULL);
-    }
-    if (fd >= 0)
-        close(fd);
-    return ended;
-}
-
-/* A runtime that outlives fabric may still be making the container, and know of none yet: then it
- * is asked again. */
-static void end_all_of(const struct fab_attempt_dir *dead)
-{
-    char pidfile[PATH_MAX];
-    for (int i = 0; i < END_TRIES; i++) {
-        end_container(dead->path, dead->id);
-        if (wait_for_end(dead->path))
+    char path[PATH_MAX + 8];
+    snprintf(path, sizeof path, "%s/stdout", dead->path);
+    int log = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool ended = log < 0 && errno == ENOENT;
+    for (long pause = END_PAUSE_MIN; log >= 0 && pause <= END_PAUSE_MAX; pause *= 2) {
+        size_t killed = fab_writers_kill(log);
+        ended = killed == 0 && flock(log, LOCK_EX | LOCK_NB) == 0;
+        if (ended)
             break;
+        nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
     }
-    fab_attempt_pidfile(dead->path, dead->id, pidfile);
-    unlink(pidfile);
+    if (log >= 0)
+        close(log);
+    if (ended) {
+        fab_attempt_pidfile(dead->path, dead->id, path);
+        unlink(path);
+    }
+    return ended;
 }
 
 void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id), void *arg)
@@ -254,8 +231,7 @@ void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id
         if ((size_t)snprintf(dead.path, sizeof dead.path, "%s/%s", path, e->d_name) <
             sizeof dead.path) {
             read_cgroup(&dead);
-            end_all_of(&dead);
-            if (fab_attempt_dir_remove(&dead, NULL) == FAB_OK && reaped)
+            if (end_all_of(&dead) && fab_attempt_dir_remove(&dead, NULL) == FAB_OK && reaped)
                 reaped(arg, e->d_name);
         }
         if (dead.lock >= 0)

@@ -2,9 +2,10 @@
  *
  * HOME/jobs/ID holds the bundle, /out and /tmp of the job, its two log files, the runtime's state
  * and a lock file that its owner keeps locked while it lives. A process that is killed leaves the
- * folder with the lock free; the next one that runs a job command ends the container and removes
- * everything. The file stdout is locked too, by all who inherited it: the runtime while it starts
- * the job, and the job. So the one who removes knows when the last of them is gone. */
+ * folder with the lock free; the next one that runs a job command ends who is left and removes
+ * everything. The file stdout is locked too, by all who inherited it: conmon, the runtime while it
+ * starts the job, and process 1 of the job. By that file they are found, and by that lock the one
+ * who removes knows when the last of them is gone. */
 #ifndef FAB_EXEC_ATTEMPT_DIR_H
 #define FAB_EXEC_ATTEMPT_DIR_H
 

@@ -35,11 +35,6 @@ struct starter {
     int gate; /* conmon waits for a byte on its other end before it starts the runtime */
 };
 
-static int pidfd(pid_t pid)
-{
-    return (int)syscall(SYS_pidfd_open, pid, 0);
-}
-
 static void close_fd(int *fd)
 {
     if (*fd >= 0)
@@ -49,10 +44,7 @@ static void close_fd(int *fd)
 
 void attempt_kill(const struct attempt_started *started)
 {
-    if (started->job_fd >= 0)
-        syscall(SYS_pidfd_send_signal, started->job_fd, SIGKILL, NULL, 0);
-    else if (started->job > 0)
-        kill(started->job, SIGKILL); /* a kernel without such handles */
+    fab_pidfd_kill(started->job_fd, started->job);
 }
 
 void attempt_close(struct attempt_started *started)
@@ -241,7 +233,7 @@ static enum fab_rc start_conmon(struct starter *r, const struct paths *p, int *s
     if (rc == FAB_OK)
         rc = spawn_conmon(r, p, logs, said[1], gate[0], err);
     if (rc == FAB_OK)
-        r->out.conmon_fd = pidfd(r->out.conmon);
+        r->out.conmon_fd = fab_pidfd(r->out.conmon);
     for (int i = 0; i < 2; i++)
         close_fd(&logs[i]);
     close_fd(&said[1]);
@@ -274,7 +266,7 @@ static pid_t parent_of(pid_t pid)
  * kill. */
 static void hold_job(struct starter *r)
 {
-    r->out.job_fd = pidfd(r->out.job);
+    r->out.job_fd = fab_pidfd(r->out.job);
     if (!starts_at_once(r))
         return; /* it waits for `start`, so the number is still its own */
     if (parent_of(r->out.job) == r->out.conmon &&

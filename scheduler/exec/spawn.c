@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static int set_files(posix_spawn_file_actions_t *actions, const struct fab_spawn *spawn)
 {
@@ -74,4 +76,17 @@ enum fab_rc fab_spawn_run(const struct fab_spawn *spawn, struct fab_err *err)
         return fab_err_set(err, FAB_EIO, "%s ended with %d", spawn->argv[0],
                            status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1);
     return FAB_OK;
+}
+
+int fab_pidfd(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+void fab_pidfd_kill(int pidfd, pid_t pid)
+{
+    if (pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    else if (pid > 0)
+        kill(pid, SIGKILL);
 }

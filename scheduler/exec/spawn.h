@@ -26,4 +26,11 @@ int fab_spawn_wait(pid_t pid);
 /* Start, wait, and give FAB_EIO with a line if it did not end with 0. */
 FAB_MUST enum fab_rc fab_spawn_run(const struct fab_spawn *spawn, struct fab_err *err);
 
+/* A handle on a process, close-on-exec: -1 where there is none of that number or the kernel knows
+ * no such handles (before Linux 5.3). */
+int fab_pidfd(pid_t pid);
+
+/* SIGKILL to the process behind the handle, or to number `pid` (if > 0) where `pidfd` is -1. */
+void fab_pidfd_kill(int pidfd, pid_t pid);
+
 #endif

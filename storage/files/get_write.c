@@ -168,7 +168,7 @@ static int write_at(int fd, struct fab_slice data, uint64_t offset)
 /* Can whole pages of it be shared with the store's file, as far as is known? */
 static bool shareable(struct get_job *job, const struct get_item *item, size_t n)
 {
-    return n >= GET_SHARE_MIN && item->offset % FAB_CLONE_UNIT == 0 &&
+    return n >= GET_SHARE_MIN && item->offset % FAB_STORE_PAGE == 0 &&
            item->cid.codec == FAB_CODEC_RAW && !atomic_load(&job->no_share);
 }
 
@@ -176,7 +176,7 @@ static bool shareable(struct get_job *job, const struct get_item *item, size_t n
 static size_t share(struct get_job *job, struct source *source, const struct get_item *item, int fd,
                     size_t n)
 {
-    n -= n % FAB_CLONE_UNIT;
+    n -= n % FAB_STORE_PAGE;
     if (!shareable(job, item, n))
         return 0;
     enum fab_rc rc = source_clone(source, &item->cid, n, fd, item->offset);
@@ -210,7 +210,7 @@ static bool is_cid_of_zeros(struct get_job *job, const struct fab_cid *like, siz
  * a file's end, or a content-defined chunk, each with a length of its own.) */
 static bool is_hole(struct get_job *job, const struct get_item *item, struct fab_slice data)
 {
-    if (data.n % FAB_CLONE_UNIT == 0 && shareable(job, item, data.n))
+    if (data.n % FAB_STORE_PAGE == 0 && shareable(job, item, data.n))
         return is_cid_of_zeros(job, &item->cid, data.n);
     return is_zero(data);
 }

@@ -4,7 +4,6 @@
 #include <sys/mman.h>
 
 #define LINE 64 /* of the CPU's cache */
-#define PAGE 4096
 
 struct lane_batch {
     struct fab_task task;
@@ -90,7 +89,7 @@ enum fab_rc lane_new(struct fab_ingest *ingest, size_t chunk_max, struct lane **
     pthread_cond_init(&lane->changed, NULL);
     lane->ingest = ingest;
     lane->capacity = chunk_max > LANE_BUFFER ? chunk_max : LANE_BUFFER;
-    lane->capacity = round_up(lane->capacity + LANE_SLACK, PAGE);
+    lane->capacity = round_up(lane->capacity + LANE_SLACK, FAB_STORE_PAGE);
     lane->batch_count = LANE_BYTES / lane->capacity;
     if (fab_pool_new(0, lane->batch_count, 0, &lane->pool) != FAB_OK)
         goto fail;
@@ -180,7 +179,8 @@ static struct lane_batch *batch_open(struct lane *lane)
 
 struct lane_item *lane_take(struct lane *lane, size_t len)
 {
-    size_t align = len < LANE_PAGED ? LINE : PAGE, room = round_up(len + LANE_OVERHEAD, LINE);
+    size_t align = len < LANE_PAGED ? LINE : FAB_STORE_PAGE,
+           room = round_up(len + LANE_OVERHEAD, LINE);
     struct lane_batch *batch = lane->filling;
     if (batch && (batch->n == LANE_ITEMS || lane->capacity < round_up(batch->used, align) + room)) {
         lane_flush(lane);

@@ -17,7 +17,7 @@
 
 #define NUDGE_BYTES  (8u << 20)
 #define DIRECT_MIN   (128u << 10) /* bytes of a block: a smaller one is better off in the cache */
-#define GATHER_BYTES (8u << 20)   /* in one write: two of the largest that a disk takes */
+#define GATHER_BYTES (8u << 20)   /* in one write; half as much was a little slower */
 
 /* Through the page cache. Whole pages: to write a part of one that is not in memory, the kernel
  * would have to read it. Gives an errno, as gathered_write. */
@@ -46,7 +46,7 @@ static int write_cached(struct fab_store *store, struct fab_slice data, uint64_t
     return 0;
 }
 
-bool store_extents_wait(const struct fab_store *store)
+bool store_extents_pending(const struct fab_store *store)
 {
     return store->extents->gathered_n > 0;
 }

@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #define MAP_MAX      (1ull << 40) /* 1 TiB of address space */
@@ -241,12 +240,6 @@ static enum fab_rc open_dir(struct fab_store *store, bool create, struct fab_err
     return FAB_OK;
 }
 
-static uint64_t memory_bytes(void)
-{
-    struct sysinfo info;
-    return sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : 0;
-}
-
 enum fab_rc fab_store_open(const char *dir, const struct fab_store_options *options,
                            struct fab_store **out, struct fab_err *err)
 {
@@ -258,7 +251,9 @@ enum fab_rc fab_store_open(const char *dir, const struct fab_store_options *opti
         return fab_err_set(err, FAB_ENOMEM, "out of memory");
     store->dirfd = store->open_fd = store->turn_fd = -1;
     store->map_bytes = options->map_bytes ? options->map_bytes : MAP_MAX;
-    store->cached = options->cached ? options->cached : memory_bytes() / CACHED_SHARE;
+    store->cached = options->cached ? options->cached
+                                    : (uint64_t)sysconf(_SC_PHYS_PAGES) *
+                                          (uint64_t)sysconf(_SC_PAGESIZE) / CACHED_SHARE;
     store->quota = options->quota_bytes;
     store->high_water = options->high_water ? options->high_water : STORE_HIGH_WATER;
     pthread_mutex_init(&store->write_mutex, NULL);

@@ -154,6 +154,14 @@ static enum fab_rc quota_error(struct fab_ingest *in, uint64_t need)
         (unsigned long long)(workspace ? info.quota : quota), (unsigned long long)need);
 }
 
+/* The first of what comes is left in the page cache. */
+static enum fab_rc into_txn(struct fab_ingest *in, const struct fab_ingest_block *block,
+                            bool *fresh)
+{
+    in->change.past_cache = in->stats.new_bytes + block->data.n > in->store->cached;
+    return store_block_write(&in->change, &block->cid, block->data, in->owner, fresh);
+}
+
 static enum fab_rc write_block(struct fab_ingest *in, const struct fab_ingest_block *block)
 {
     bool fresh;
@@ -161,13 +169,12 @@ static enum fab_rc write_block(struct fab_ingest *in, const struct fab_ingest_bl
         return FAB_OK; /* its bytes are in every CID that names it */
     if (!in->txn)
         FAB_TRY(txn_begin(in));
-    in->change.past_cache = in->stats.new_bytes + block->data.n > in->store->cached;
-    enum fab_rc rc = store_block_write(&in->change, &block->cid, block->data, in->owner, &fresh);
+    enum fab_rc rc = into_txn(in, block, &fresh);
     if (rc == FAB_EQUOTA) {
         FAB_TRY(txn_commit(in));
         FAB_TRY(store_make_room(in->store, in->ws, block->data.n, &in->err));
         FAB_TRY(txn_begin(in));
-        rc = store_block_write(&in->change, &block->cid, block->data, in->owner, &fresh);
+        rc = into_txn(in, block, &fresh);
         if (rc == FAB_EQUOTA)
             return quota_error(in, block->data.n);
     }
@@ -254,7 +261,7 @@ static void write_blocks(struct fab_ingest *in, struct fab_ingest_block *list)
             rc = store_extents_flush(in->store);
         if (rc != FAB_OK)
             fail(in, rc);
-        if (!in->txn || !store_extents_wait(in->store))
+        if (!in->txn || !store_extents_pending(in->store))
             give_back(in);
     }
 }

@@ -189,7 +189,7 @@ enum fab_rc store_extent_delete(struct fab_store *store, MDB_txn *txn, struct fa
 /* Write the blocks that wait for more to be written with; afterwards nobody needs their data. */
 enum fab_rc store_extents_flush(struct fab_store *store);
 /* Whether there are any. */
-bool store_extents_wait(const struct fab_store *store);
+bool store_extents_pending(const struct fab_store *store);
 /* Before a commit: all of that, and it is on the disk. Gives an errno, 0 for success. */
 int store_extents_sync(struct fab_store *store);
 /* The transaction is about to be aborted: what it appended is cut off. */

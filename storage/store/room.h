@@ -7,7 +7,7 @@
 
 #include <sys/uio.h>
 
-#define EXTENT_PAGE          FAB_CLONE_UNIT
+#define EXTENT_PAGE          FAB_STORE_PAGE
 #define EXTENT_SEGMENT       ((uint64_t)256 << 20) /* bytes of one map */
 #define EXTENT_SEGMENT_PAGES (EXTENT_SEGMENT / EXTENT_PAGE)
 #define EXTENT_SEGMENTS      65536u /* 16 TiB; about as many maps as Linux allows a process */

@@ -91,11 +91,13 @@ FAB_MUST enum fab_rc fab_view_refresh(struct fab_view *view);
  * block. Identity CIDs are not answered here (use fab_block_get on fab_view_source). */
 FAB_MUST enum fab_rc fab_view_get(struct fab_view *view, const struct fab_cid *cid,
                                   struct fab_slice *out);
+/* What large blocks begin on, in the store's file; where theirs does too, files can share it, and
+ * memory is written without a copy. */
+#define FAB_STORE_PAGE 4096u
 /* Let the file `fd` have the block's first bytes at `offset` without a copy: its pages and the
  * store's become one until either changes (ioctl_ficlonerange(2)). `n` and `offset` are multiples
- * of FAB_CLONE_UNIT, `n` at most the block's size. FAB_ENOENT: not there, or stored without
+ * of FAB_STORE_PAGE, `n` at most the block's size. FAB_ENOENT: not there, or stored without
  * pages of its own; FAB_EUNSUPPORTED: another file system, or one that cannot. */
-#define FAB_CLONE_UNIT 4096u
 FAB_MUST enum fab_rc fab_view_clone(struct fab_view *view, const struct fab_cid *cid, uint64_t n,
                                     int fd, uint64_t offset);
 /* The size without touching the bytes. */
@@ -157,8 +159,8 @@ FAB_MUST enum fab_rc fab_ingest_open(struct fab_store *store, uint32_t ws, struc
 /* A block on its way into the store. Owned by the caller until `done` is called on the writer
  * thread, which happens exactly once per submitted block, also after a failure. */
 struct fab_ingest_block {
-    struct fab_cid cid; /* known to match the bytes */
-    struct fab_slice data;
+    struct fab_cid cid;    /* known to match the bytes */
+    struct fab_slice data; /* one of 128 KiB or more best is whole FAB_STORE_PAGEs, from one on */
     void (*done)(struct fab_ingest_block *block);
     struct fab_ingest_block *next; /* the ingest's */
 };

@@ -124,9 +124,9 @@ print(n)
     (($(cat .out) < 5000)) || fail "$(cat .out) processes were started"
 
     # ---- nothing outlives a job
-    ok run sh -c '(setsid nohup sleep 987654 >/dev/null 2>&1 &); true'
+    ok run sh -c "(setsid nohup sleep 987654.$$ >/dev/null 2>&1 &); true"
     sleep 0.2
-    pgrep -f 'sleep 98765[4]' >/dev/null && fail "a process outlived its job"
+    pgrep -f "sleep 98765[4][.]$$" >/dev/null && fail "a process outlived its job"
     [[ -z $(ls "$FABRIC_HOME/jobs") ]] || fail "attempts are left"
     true
 }

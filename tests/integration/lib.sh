@@ -21,6 +21,8 @@ clean_up()
     for command in "${at_exit[@]}"; do
         eval "$command"
     done
+    # The control groups of jobs whose fabric was killed: nothing else knows of them once their home is gone.
+    if [[ -n $(ls "$FABRIC_HOME/jobs" 2>/dev/null) ]]; then fabric job ls >/dev/null 2>&1; fi
     chmod -R u+rwx "$work" 2>/dev/null
     rm -rf "$work"
 }
@@ -30,6 +32,33 @@ export PATH=$FABRIC_BIN:$PATH HOME=$work/user FABRIC_HOME=$work/home LC_ALL=C
 unset FABRIC_WORKSPACE FABRIC_API XDG_DATA_HOME
 mkdir "$HOME"
 cd "$work" || exit 1
+
+# mount_image PLACE SIZE MKFS...: a file system of its own at PLACE, made in a file. The test is skipped where such
+# cannot be mounted.
+mount_image()
+{
+    local place=$1 size=$2
+    shift 2
+    mkdir "$place"
+    truncate -s "$size" "$place.image"
+    "$@" -q "$place.image" >"$WORK/.out" 2>"$WORK/.err" || fail "$*: see tests/install_packages.sh test"
+    if ! mount -o loop "$place.image" "$place" 2>"$WORK/.err"; then
+        echo "SKIP: what $* makes cannot be mounted from a file here: $(cat "$WORK/.err")"
+        exit 77
+    fi
+    on_exit "umount '$place'"
+}
+
+# What jobs leave outside of their home, control groups and pid files. On a machine that runs others, only what came
+# since counts: new_host_traces BEFORE, which is what host_traces printed then.
+host_traces()
+{
+    ls -d /sys/fs/cgroup/*/fabric-* /sys/fs/cgroup/fabric-* /dev/shm/fabric-* /run/fabric-*.pid 2>/dev/null | sort
+}
+new_host_traces()
+{
+    comm -13 <(echo "$1") <(host_traces)
+}
 
 # A home without anything in it.
 fresh_home()

@@ -42,17 +42,11 @@ fills()
     [ -z "$(find "$small" -mindepth 1 -maxdepth 1 ! -name home ! -name lost+found)" ] || fail "a failed get left something"
 }
 
-mkdir "$work/memory" "$work/disk"
+mkdir "$work/memory"
 mount -t tmpfs -o size=48m tmpfs "$work/memory"
 on_exit "umount '$work/memory'"
 fills "$work/memory"
 
-truncate -s 56M "$work/image"
-mkfs.ext4 -q -m 0 "$work/image"
-if ! mount -o loop "$work/image" "$work/disk" 2>"$work/err"; then
-    echo "SKIP: in memory it holds, but no file system in a file can be mounted here: $(cat "$work/err")"
-    exit 77
-fi
-on_exit "umount '$work/disk'"
+mount_image "$work/disk" 56M mkfs.ext4 -m 0
 fills "$work/disk"
 echo "ok"

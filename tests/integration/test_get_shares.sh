@@ -24,16 +24,10 @@ used()
 shares()
 {
     local before after large tree other wrapped
-    place=$(mktemp -d "$work/mount-XXXX")
+    place=$work/$1
     export FABRIC_HOME=$place/home
-    rm -f "$work/elsewhere" "$place.image"
-    truncate -s 600M "$place.image"
-    "$@" -q "$place.image" >"$work/out" || fail "$*: see tests/install_packages.sh test"
-    if ! mount -o loop "$place.image" "$place" 2>"$work/err"; then
-        echo "SKIP: what $* makes cannot be mounted from a file here: $(cat "$work/err")"
-        exit 77
-    fi
-    on_exit "umount '$place'"
+    rm -f "$work/elsewhere"
+    mount_image "$place" 600M "$@"
 
     mkdir -m 700 "$FABRIC_HOME" # what is put goes through the page cache first, and then past it
     echo "store { cached = 20M }" >"$FABRIC_HOME/fabric.conf"

@@ -1,13 +1,13 @@
 # Jobs that are interrupted, killed or run beside each other leave nothing behind.
 source "$(dirname "$0")/lib.sh"
 
+before=$(host_traces)
 traces()
 {
     ls "$FABRIC_HOME/jobs"
-    ls -d /sys/fs/cgroup/*/fabric-* /sys/fs/cgroup/fabric-* 2>/dev/null
+    new_host_traces "$before"
     grep "$FABRIC_HOME/jobs" /proc/mounts
-    pgrep -af "sleep 4[0-9]7654"
-    ls /dev/shm/fabric-* /run/fabric-*.pid 2>/dev/null
+    pgrep -af "sleep 4[0-9]7654[.]$$"
 }
 running()
 {
@@ -24,9 +24,9 @@ for signal in INT TERM; do
     python3 -c '
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execv(sys.argv[1], sys.argv[1:])' "$FABRIC_BIN/fabric" job run -- sh -c '(setsid sleep 417654 &); sleep 417654' 2>err.$signal &
+os.execv(sys.argv[1], sys.argv[1:])' "$FABRIC_BIN/fabric" job run -- sh -c "(setsid sleep 417654.$$ &); sleep 417654.$$" 2>err.$signal &
     pid=$!
-    running 417654
+    running 417654.$$
     kill -$signal $pid
     wait $pid
     eq 130 $? "the exit code after SIG$signal"
@@ -35,19 +35,19 @@ done
 eq cancelled "$(fabric job ls --json | jq -r '.[0].state')"
 
 # kill -9 of fabric: the next command ends what it left.
-fabric job run -- sleep 427654 2>/dev/null &
+fabric job run -- sleep 427654.$$ 2>/dev/null &
 pid=$!
-running 427654
+running 427654.$$
 eq running "$(fabric job ls --json | jq -r '.[0].state')"
 kill -9 $pid
 wait $pid 2>/dev/null
-pgrep -f 'sleep 42765[4]' >/dev/null || fail "the test shows nothing: the job has ended by itself"
+pgrep -f "sleep 42765[4][.]$$" >/dev/null || fail "the test shows nothing: the job has ended by itself"
 ok fabric job ls
 eq '' "$(traces)" "traces after SIGKILL"
 
 # The same at any moment of a job's start: conmon, the runtime and the job are of different age then.
 for i in $(seq 20); do
-    fabric job run -- sleep 447654 2>/dev/null &
+    fabric job run -- sleep 447654.$$ 2>/dev/null &
     pid=$!
     sleep 0.00$((i / 10))$((i % 10))
     sleep 0.0$((RANDOM % 3))
@@ -58,6 +58,21 @@ done
 sleep 0.2 # a runtime that found its bundle removed
 ok fabric job ls
 eq '' "$(traces)" "traces after SIGKILL while a job starts"
+
+# What the runtime does not know, as it is while it makes a container, is found by the log that it inherited: who writes to
+# the log is ended, a stopped process too; who only reads it stays.
+dead=$FABRIC_HOME/jobs/01m80000000000aa
+mkdir -p "$dead" && touch "$dead/lock" "$dead/stdout"
+flock "$dead/stdout" sleep 467654.$$ >>"$dead/stdout" &
+writer=$!
+sleep 477654.$$ <"$dead/stdout" &
+reader=$!
+for _ in $(seq 50); do pgrep -f "^sleep 46765[4][.]$$" >/dev/null && break; sleep 0.1; done
+kill -STOP $writer
+ok fabric job ls
+kill $reader || fail "who reads the log was ended"
+wait $writer $reader 2>/dev/null
+eq '' "$(traces)" "traces of a container that the runtime does not know"
 
 # Without a bundle there is nothing to run, and nobody waits for one.
 mkdir wide && for i in $(seq 520); do : >wide/f$i; done
@@ -73,13 +88,13 @@ for i in $(seq 20); do
 done
 
 # The job's time limit holds without its fabric.
-fabric job run --timeout 2s -- sleep 437654 2>/dev/null &
+fabric job run --timeout 2s -- sleep 437654.$$ 2>/dev/null &
 pid=$!
-running 437654
+running 437654.$$
 kill -9 $pid
 wait $pid 2>/dev/null
 sleep 6
-pgrep -f 'sleep 43765[4]' >/dev/null && fail "the time limit died with fabric"
+pgrep -f "sleep 43765[4][.]$$" >/dev/null && fail "the time limit died with fabric"
 ok fabric job ls
 eq '' "$(traces)" "traces"
 

@@ -14,6 +14,7 @@ run_in()
     shift
     "$FABRIC" job run --no-cache --input "$input" -- "$@"
 }
+before=$(host_traces)
 sandbox_checks
 
 # Not the host's root user, even without capabilities.
@@ -36,6 +37,6 @@ while time.monotonic() < end: pass
 print(time.process_time() - before)'
     awk '{ exit !($1 < 0.45) }' .out || fail "the CPU limit was passed: $(cat .out) s of 1 s"
 fi
-ls -d /sys/fs/cgroup/*/fabric-* /sys/fs/cgroup/fabric-* 2>/dev/null && fail "cgroups are left"
+eq '' "$(new_host_traces "$before")" "what jobs left"
 grep -q "$FABRIC_HOME/jobs" /proc/mounts && fail "mounts are left"
 echo ok

@@ -44,5 +44,17 @@ eq memory "$("$FABRIC" job run --json --no-cache -- true | jq -r .unenforced)"
 # What a job locks is kept all the same.
 cid=$("$FABRIC" job run -q --no-cache -- sh -c 'echo locked >f; chmod 0 f; mkdir d; echo deep >d/g; chmod 0 d')
 eq 'locked deep' "$("$FABRIC" cat "$cid/f") $("$FABRIC" cat "$cid/d/g")" "files without a mode"
+
+# After kill -9 the next command ends the job, which closed its logs.
+"$FABRIC" job run -- sh -c "exec sleep 487654.$$ >/dev/null 2>&1" 2>/dev/null &
+pid=$!
+for _ in $(seq 100); do pgrep -f "^sleep 48765[4][.]$$" >/dev/null && break; sleep 0.1; done
+kill -9 $pid
+wait $pid 2>/dev/null
+pgrep -f "^sleep 48765[4][.]$$" >/dev/null || fail "the test shows nothing: the job has ended by itself"
+ok "$FABRIC" job ls
+eq '' "$(pgrep -f "^sleep 48765[4][.]$$")" "the job of a killed fabric"
+eq '' "$(ls "$FABRIC_HOME/jobs")" "attempts that are left"
+
 sandbox_checks
 echo ok

@@ -14,6 +14,7 @@ acknowledged=$work/acknowledged
 : >"$acknowledged"
 
 fabric put -q - </dev/null >/dev/null # the home and the store are made before the first kill
+echo "store { cached = 1M }" >"$FABRIC_HOME/fabric.conf" # large blocks take both ways to the disk
 
 # A tree of some 6 MB that no other round has.
 make_data() {
