@@ -114,9 +114,10 @@ helia_start() {
 }
 
 helia_answer() {
-    local reply i
+    local reply='' part i
     for ((i = 0; i < 130; i++)); do
-        if read -r -t 1 reply <>"$1/out"; then
+        if read -r -t 1 part <>"$1/out"; then
+            reply+=$part
             case $reply in
             ok*)
                 reply=${reply#ok}
@@ -129,6 +130,7 @@ helia_answer() {
                 ;;
             esac
         fi
+        reply+=$part # the time was over in the middle of a line
         kill -0 "$(cat "$1/pid")" 2>/dev/null || break
     done
     echo "helia does not answer:" >&2
