@@ -141,16 +141,23 @@ static enum fab_rc no_link(void *arg, const struct fab_cid *link)
 }
 
 static enum fab_rc store_block(struct fab_cli *cli, const struct fab_cid *cid,
-                               struct fab_slice data, struct fab_err *err)
+                               struct fab_slice data, bool pin, struct fab_err *err)
 {
     struct fab_ingest *ingest = NULL;
-    struct fab_ingest_root root = {.cid = *cid};
+    struct fab_watch watch = {.cancel = cli->cancel};
+    const struct fab_ingest_root root = {.cid = *cid, .pin = pin};
     FAB_TRY(fab_ingest_open(cli->store, cli->ws.id, &ingest, err));
     enum fab_rc rc = fab_ingest_put(ingest, cid, data);
+    if (rc != FAB_OK)
+        fab_err_set(err, rc, "the block cannot be stored: %s", fab_rc_text(rc));
+    if (rc == FAB_OK && pin)
+        rc = fab_ingest_finish(ingest, err);
+    if (rc == FAB_OK && pin)
+        rc = fab_tree_check(cli->store, cli->ws.id, cid, &watch, NULL, err);
     if (rc == FAB_OK)
         return fab_ingest_commit(ingest, &root, 1, NULL, err);
     fab_ingest_abort(ingest);
-    return fab_err_set(err, rc, "the block cannot be stored: %s", fab_rc_text(rc));
+    return rc;
 }
 
 static void print_put(struct fab_cli *cli, const struct fab_cid *cid, uint64_t size, bool pin)
@@ -173,7 +180,6 @@ static enum fab_rc put_one(struct fab_cli *cli, const char *path, uint64_t codec
                            struct fab_buf *buf, struct fab_err *err)
 {
     struct fab_cid cid;
-    struct fab_watch watch = {.cancel = cli->cancel};
     fab_buf_reset(buf);
     FAB_TRY(read_block(path, buf, err));
     struct fab_slice data = fab_buf_slice(buf);
@@ -184,10 +190,7 @@ static enum fab_rc put_one(struct fab_cli *cli, const char *path, uint64_t codec
     rc = fab_cid_of(1, codec, FAB_MH_SHA2_256, data, &cid);
     if (rc != FAB_OK)
         return fab_err_set(err, rc, "%s cannot be hashed: %s", path, fab_rc_text(rc));
-    FAB_TRY(store_block(cli, &cid, data, err));
-    if (pin)
-        FAB_TRY(
-            fab_pin_tree(cli->store, cli->ws.id, &cid, FAB_PIN_RECURSIVE, NULL, &watch, NULL, err));
+    FAB_TRY(store_block(cli, &cid, data, pin, err));
     print_put(cli, &cid, data.n, pin);
     return FAB_OK;
 }

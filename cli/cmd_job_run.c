@@ -2,9 +2,12 @@
 #include "cli/output.h"
 #include "cli/target.h"
 #include "scheduler/ledger/run.h"
+#include "storage/dag/utf8.h"
 #include "storage/files/get.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,28 +17,38 @@
 
 struct stream {
     struct fab_cli *cli;
-    bool closed; /* nobody reads our stdout any more */
+    bool closed;   /* nobody reads our stdout any more */
+    int failed[2]; /* why stdout, stderr took no more: an errno. The job goes on, its logs are kept
+                    */
 };
 
-/* Straight to the descriptor: what a job writes is bytes, and is wanted at once. */
-static bool on_output(void *arg, int stream, const void *bytes, size_t n)
+/* Straight to the descriptor: what a job writes is bytes, and is wanted at once. A pipe that poll()
+ * calls writable takes PIPE_BUF bytes without waiting. */
+static ssize_t on_output(void *arg, int stream, const void *bytes, size_t n)
 {
     struct stream *s = arg;
     const char *p = bytes;
-    if (s->cli->quiet || (s->cli->json && stream == STDOUT_FILENO))
-        return true;
-    while (n) {
-        ssize_t wrote = write(stream, p, n);
-        if (wrote < 0 && errno == EINTR && !atomic_load(s->cli->cancel))
-            continue;
-        if (wrote <= 0) {
+    size_t done = 0;
+    if (s->cli->quiet || (s->cli->json && stream == STDOUT_FILENO) || s->failed[stream - 1])
+        return (ssize_t)n;
+    while (done < n) {
+        struct pollfd on = {.fd = stream, .events = POLLOUT};
+        if (poll(&on, 1, 0) == 0)
+            break;
+        ssize_t wrote = write(stream, p + done, n - done < PIPE_BUF ? n - done : PIPE_BUF);
+        if (wrote < 0 && (errno == EINTR || errno == EAGAIN))
+            break;
+        if (wrote < 0 && errno == EPIPE) {
             s->closed = true;
-            return false;
+            return -1;
         }
-        p += wrote;
-        n -= (size_t)wrote;
+        if (wrote < 0) {
+            s->failed[stream - 1] = errno;
+            return (ssize_t)n;
+        }
+        done += (size_t)wrote;
     }
-    return true;
+    return (ssize_t)done;
 }
 
 static void on_warning(void *arg, const char *line)
@@ -110,7 +123,12 @@ static int report(struct fab_cli *cli, const struct stream *stream,
             fab_cli_note(cli, "remembered from an earlier run; --no-cache runs it again");
         say_cid("result", &j->out);
     }
-    return j->exit_code;
+    int failed = stream->failed[0] ? stream->failed[0] : stream->failed[1];
+    if (!failed)
+        return j->exit_code;
+    fab_cli_failf(cli, "standard %s: %s; `fabric job logs %s` has all of it",
+                  stream->failed[0] ? "output" : "error", strerror(failed), j->id);
+    return EXIT_FABRIC;
 }
 
 /* "2", "0.5", "1.25" to thousandths. */
@@ -158,6 +176,8 @@ static int read_options(struct fab_cli *cli, const struct fab_args *args, struct
     r->name = fab_args_string(args, "name");
     if (r->name && (strlen(r->name) > FAB_JOB_NAME_MAX || !*r->name))
         return fab_cli_usage(cli, "job run: --name must have 1 to %d bytes", FAB_JOB_NAME_MAX);
+    if (r->name && !fab_utf8_valid(fab_slice(r->name, strlen(r->name))))
+        return fab_cli_usage(cli, "job run: --name must be UTF-8");
     r->image = fab_args_string(args, "image");
     r->network_host = network && strcmp(network, "host") == 0;
     r->no_cache = fab_args_given(args, "no-cache");
@@ -241,6 +261,7 @@ static int run(struct fab_cli *cli, const struct fab_args *args)
                                 .command = fab_args_all(args),
                                 .cancel = cli->cancel,
                                 .output = on_output,
+                                .output_fds = {STDOUT_FILENO, STDERR_FILENO},
                                 .warn = on_warning,
                                 .arg = &stream};
     int code = read_options(cli, args, &r);
@@ -273,10 +294,11 @@ static const char *const description[] = {
     "The same command with the same environment, inputs, image (or host system) that ended with 0 "
     "before in this workspace is not run again: its result is given at once, if its blocks are "
     "still "
-    "there. Jobs with network access are not remembered.",
+    "there (no limits are checked then). Jobs with network access are not remembered.",
     "It ends with the job's exit code and prints `result CID` (of /out) on stderr. With --quiet "
     "only "
-    "that CID, on stdout. With --json one object: id, state, exit, remembered, action, out, "
+    "that CID, on stdout. With --json one object: id (not of a remembered result), state, exit, "
+    "remembered, action, out, "
     "stdout, "
     "stderr, result (the CID of the object that links them), reason, unenforced, started, ended "
     "(milliseconds since 1970), cpu_usec, memory_peak.",

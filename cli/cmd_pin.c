@@ -52,7 +52,17 @@ static enum fab_rc add_one(struct fab_cli *cli, const char *text, enum fab_pin_m
     struct fab_target target;
     struct fab_tree_stats stats = {0};
     struct fab_bar bar;
+    struct fab_pin held;
     FAB_TRY(fab_target_open(cli, text, &target, err));
+    if (mode == FAB_PIN_DIRECT && target.path.n == 0 &&
+        fab_pin_get(cli->store, cli->ws.id, &target.cid, &held) == FAB_OK &&
+        held.mode == FAB_PIN_RECURSIVE) {
+        fab_target_close(&target);
+        return fab_err_set(err, FAB_EEXIST,
+                           "%s is pinned recursively, which covers the block: `fabric pin rm` it "
+                           "first to pin only the block",
+                           text);
+    }
     const struct fab_cli_fetch_pin pin = {.name = name};
     enum fab_rc rc;
     if (mode == FAB_PIN_RECURSIVE) /* of a path: the pin comes with the walk below */

@@ -98,6 +98,7 @@ static pid_t start(char *const *argv, int log)
     sigemptyset(&standard.sa_mask);
     sigaction(SIGINT, &standard, NULL);
     sigaction(SIGTERM, &standard, NULL);
+    sigaction(SIGHUP, &standard, NULL);
     if (null < 0 || chdir("/") != 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
         _exit(127);
     execvp(argv[0], argv);

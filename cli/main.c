@@ -32,9 +32,11 @@ static void set_signals(void)
     sigemptyset(&ignore.sa_mask);
     sigaction(SIGPIPE, &ignore, NULL);
     /* No SA_RESTART: a read that waits for input ends at once. Whoever ignores SIGINT (a shell's
-     * background job, nohup) keeps it so. */
-    if (!sigaction(SIGINT, NULL, &before) && before.sa_handler != SIG_IGN)
-        sigaction(SIGINT, &action, NULL);
+     * background job) or SIGHUP (nohup) keeps it so. */
+    static const int ends[] = {SIGINT, SIGHUP};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (!sigaction(ends[i], NULL, &before) && before.sa_handler != SIG_IGN)
+            sigaction(ends[i], &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
 

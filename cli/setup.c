@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <openssl/crypto.h>
+#include <signal.h>
 
 /* A closed descriptor 0, 1 or 2 would be given to the store's file, which output would then
  * overwrite. */
@@ -11,8 +12,9 @@ static bool fill_standard_descriptors(void)
     for (int fd = 0; fd <= 2; fd++) {
         if (fcntl(fd, F_GETFD) >= 0)
             continue;
-        /* Output to a descriptor that can only be read fails, as it should. */
-        int made = open("/dev/null", O_RDONLY);
+        /* Input from a descriptor that can only be written fails, as it should, and output to one
+         * that can only be read. */
+        int made = open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
         if (made != fd)
             return false;
     }
@@ -23,6 +25,7 @@ bool fab_setup(void)
 {
     if (!fill_standard_descriptors())
         return false;
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond `ulimit -f` fails with a reason instead */
     /* The store moves large buffers between threads: keep freed memory instead of giving it back
      * and faulting it in again. */
     mallopt(M_MMAP_THRESHOLD, 1 << 30);

@@ -17,12 +17,14 @@
 #define DISK_EVERY_MS 250
 #define DISK_SHARE    20 /* the disk watch uses at most one part in 20 of the time */
 #define LOG_CHUNK     65536
+#define FOLLOW_CHUNKS 16
 
 struct run {
     const struct fab_attempt_spec *spec;
     struct fab_attempt_result result;
     struct attempt_started on;
-    uint64_t read_to[2];
+    uint64_t read_to[2];      /* how much of each log was handed over */
+    bool pending[2];          /* the receiver did not take all that there was */
     int pause;                /* milliseconds until the logs are looked at again */
     int64_t kill_at, disk_at; /* milliseconds of the monotonic clock, 0: never */
     bool killed;
@@ -46,23 +48,59 @@ static void kill_job(struct run *r, enum fab_attempt_end why)
     attempt_kill(&r->on);
 }
 
-/* Hand over what the job has written since; false when the receiver wants no more. */
+/* Hand over what the job has written since, some chunks at most, as a job that never stops writing
+ * must not keep us from its limits; false when the receiver wants no more. */
 static bool follow(struct run *r)
 {
     static const int streams[2] = {1, 2};
     char chunk[LOG_CHUNK];
     for (int i = 0; i < 2; i++) {
-        ssize_t n;
-        while ((n = pread(r->on.logs[i], chunk, sizeof chunk, (off_t)r->read_to[i])) > 0) {
-            r->read_to[i] += (uint64_t)n;
-            if (!r->spec->output(r->spec->arg, streams[i], chunk, (size_t)n))
-                return false;
-            /* A job that never stops writing must not keep us from its time limit. */
-            if (r->kill_at && clock_ms(CLOCK_MONOTONIC) >= r->kill_at && !r->killed)
+        r->pending[i] = false;
+        for (int n_chunks = 0; n_chunks < FOLLOW_CHUNKS && !r->pending[i]; n_chunks++) {
+            ssize_t n = pread(r->on.logs[i], chunk, sizeof chunk, (off_t)r->read_to[i]);
+            if (n <= 0)
                 break;
+            ssize_t taken = r->spec->output(r->spec->arg, streams[i], chunk, (size_t)n);
+            if (taken < 0)
+                return false;
+            r->read_to[i] += (uint64_t)taken;
+            r->pending[i] = taken < n;
         }
     }
     return true;
+}
+
+/* Wait for the end of conmon, or until what the receiver did not take can be handed to him. */
+static void wait_for_news(struct run *r, bool ended, int ms)
+{
+    struct pollfd on[3];
+    nfds_t n = 0;
+    if (!ended)
+        on[n++] = (struct pollfd){.fd = r->on.conmon_fd, .events = POLLIN};
+    for (int i = 0; i < 2; i++)
+        if (r->pending[i])
+            on[n++] = (struct pollfd){.fd = r->spec->output_fds[i], .events = POLLOUT};
+    (void)poll(on, n, ms);
+}
+
+static bool cancelled(const struct run *r)
+{
+    return r->spec->cancel && atomic_load(r->spec->cancel);
+}
+
+/* The rest of the output of a job that has ended, at the pace of the receiver. */
+static void follow_to_end(struct run *r)
+{
+    for (;;) {
+        uint64_t before = r->read_to[0] + r->read_to[1];
+        if (!follow(r) || cancelled(r))
+            return;
+        bool waits = r->pending[0] || r->pending[1];
+        if (!waits && r->read_to[0] + r->read_to[1] == before)
+            return;
+        if (waits)
+            wait_for_news(r, true, PAUSE_MAX_MS);
+    }
 }
 
 static bool disk_exceeded(struct run *r)
@@ -94,7 +132,7 @@ static int until(int64_t when, int64_t now, int most)
 static void check_limits(struct run *r)
 {
     int64_t now = clock_ms(CLOCK_MONOTONIC);
-    if (r->spec->cancel && atomic_load(r->spec->cancel))
+    if (cancelled(r))
         kill_job(r, FAB_ATTEMPT_CANCELLED);
     if (r->kill_at && now >= r->kill_at)
         kill_job(r, FAB_ATTEMPT_TIMEOUT);
@@ -122,19 +160,18 @@ static void run_loop(struct run *r)
         r->pause = quiet ? r->pause * 3 / 2 : PAUSE_MIN_MS;
         if (r->pause > PAUSE_MAX_MS)
             r->pause = PAUSE_MAX_MS;
-        struct pollfd end = {.fd = r->on.conmon_fd, .events = POLLIN};
         int64_t now = clock_ms(CLOCK_MONOTONIC);
         int wait = r->pause;
         if (!r->killed) {
             wait = until(r->kill_at, now, wait);
             wait = until(r->disk_at, now, wait);
         }
-        (void)poll(&end, 1, wait);
+        wait_for_news(r, false, wait);
         if (wait4(r->on.conmon, NULL, WNOHANG, &r->usage) == r->on.conmon)
             break;
     }
     if (r->spec->output && !(r->killed && r->why == FAB_ATTEMPT_CANCELLED))
-        (void)follow(r);
+        follow_to_end(r);
 }
 
 /* ---- ending ---- */
@@ -170,11 +207,14 @@ static enum fab_rc conclude(struct run *r, struct fab_err *err)
         result->exit_code = r->why == FAB_ATTEMPT_TIMEOUT ? 124
                             : r->why == FAB_ATTEMPT_DISK  ? 137
                                                           : 130;
-    else if (!known)
+    else if (!known) {
+        /* Nobody supervises the job any more, if it lives. */
+        (void)!fab_attempt_end(r->spec->dir);
         return fab_err_set(err, FAB_EIO, "conmon ended without saying how the job ended");
-    else
+    } else
         result->exit_code = code < 0 ? 137 : code;
-    if (!r->killed && used.oom_kills && result->exit_code != 0)
+    result->oom_killed = used.oom_kills > 0;
+    if (!r->killed && result->oom_killed && result->exit_code != 0)
         result->end = FAB_ATTEMPT_OOM;
     return FAB_OK;
 }

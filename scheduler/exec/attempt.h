@@ -16,6 +16,7 @@
 #include "scheduler/exec/bundle.h"
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 enum fab_attempt_end {
     FAB_ATTEMPT_EXITED,    /* by itself */
@@ -34,15 +35,19 @@ struct fab_attempt_spec {
     uint64_t disk;       /* bytes of /out, /tmp and the two logs; 0: none. Looked at several times a
                             second, so it can be passed by what is written in between */
     const atomic_bool *cancel; /* may be NULL */
-    /* What the job wrote to its stdout (1) or stderr (2), while it runs; false cancels. NULL: not
-     * wanted. */
-    bool (*output)(void *arg, int stream, const void *bytes, size_t n);
+    /* What the job wrote to its stdout (1) or stderr (2), while it runs. Gives how much it could
+     * take without waiting; the rest comes again, once output_fds[stream - 1] can be written to.
+     * Negative: cancels. NULL: not wanted. It must not block, because the limits are looked at in
+     * between. */
+    ssize_t (*output)(void *arg, int stream, const void *bytes, size_t n);
+    int output_fds[2]; /* -1: the rest comes again after a while */
     void *arg;
 };
 
 struct fab_attempt_result {
     enum fab_attempt_end end;
     int exit_code;                  /* as a shell gives it */
+    bool oom_killed;                /* a process of the job, by the kernel, for the memory limit */
     int64_t started_ms, ended_ms;   /* since 1970 */
     uint64_t cpu_usec, memory_peak; /* bytes; what is not known is 0 */
 };

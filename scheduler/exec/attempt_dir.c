@@ -2,7 +2,7 @@
 
 #include "scheduler/exec/cgroup.h"
 #include "scheduler/exec/dirs.h"
-#include "scheduler/exec/writers.h"
+#include "scheduler/exec/members.h"
 #include "storage/base/fd.h"
 
 #include <dirent.h>
@@ -139,12 +139,36 @@ void fab_attempt_dir_strip(const struct fab_attempt_dir *dir)
     }
 }
 
+bool fab_attempt_end(const struct fab_attempt_dir *dir)
+{
+    char path[PATH_MAX + 8];
+    snprintf(path, sizeof path, "%s/stdout", dir->path);
+    int log = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool ended = log < 0 && errno == ENOENT; /* nobody was started yet */
+    for (long pause = END_PAUSE_MIN; log >= 0 && pause <= END_PAUSE_MAX; pause *= 2) {
+        size_t killed = fab_members_kill(log, strrchr(dir->cgroup, '/'));
+        ended = killed == 0 && flock(log, LOCK_EX | LOCK_NB) == 0;
+        if (ended)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
+    }
+    if (log >= 0)
+        close(log);
+    if (ended) {
+        fab_attempt_pidfile(dir->path, dir->id, path);
+        unlink(path);
+    }
+    return ended;
+}
+
 enum fab_rc fab_attempt_dir_remove(struct fab_attempt_dir *dir, struct fab_err *err)
 {
-    bool gone = fab_cgroup_remove(dir->cgroup);
-    enum fab_rc rc = fab_dir_remove(dir->path, err);
-    if (rc == FAB_OK && !gone)
-        rc = fab_err_set(err, FAB_EBUSY, "the cgroup %s is still in use", dir->cgroup);
+    enum fab_rc rc = fab_cgroup_remove(dir->cgroup)
+                         ? fab_dir_remove(dir->path, err)
+                         : fab_err_set(err, FAB_EBUSY,
+                                       "processes of job %s do not end; the next job command tries "
+                                       "again",
+                                       dir->id);
     if (dir->lock >= 0)
         close(dir->lock);
     dir->lock = -1;
@@ -182,32 +206,6 @@ enum fab_rc fab_attempt_dir_each(const char *home, void (*fn)(void *arg, const c
     return FAB_OK;
 }
 
-/* All of an attempt write to its log: conmon and the runtime, and process 1 of the job, with whom
- * the whole job ends. They are not ended through the runtime, which while it makes a container does
- * not know it yet, and forgets it when it is told to delete it then. False when they are not gone
- * after a while; so they are if there is no log. */
-static bool end_all_of(const struct fab_attempt_dir *dead)
-{
-    char path[PATH_MAX + 8];
-    snprintf(path, sizeof path, "%s/stdout", dead->path);
-    int log = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    bool ended = log < 0 && errno == ENOENT;
-    for (long pause = END_PAUSE_MIN; log >= 0 && pause <= END_PAUSE_MAX; pause *= 2) {
-        size_t killed = fab_writers_kill(log);
-        ended = killed == 0 && flock(log, LOCK_EX | LOCK_NB) == 0;
-        if (ended)
-            break;
-        nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
-    }
-    if (log >= 0)
-        close(log);
-    if (ended) {
-        fab_attempt_pidfile(dead->path, dead->id, path);
-        unlink(path);
-    }
-    return ended;
-}
-
 void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id), void *arg)
 {
     char path[PATH_MAX];
@@ -231,7 +229,7 @@ void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id
         if ((size_t)snprintf(dead.path, sizeof dead.path, "%s/%s", path, e->d_name) <
             sizeof dead.path) {
             read_cgroup(&dead);
-            if (end_all_of(&dead) && fab_attempt_dir_remove(&dead, NULL) == FAB_OK && reaped)
+            if (fab_attempt_end(&dead) && fab_attempt_dir_remove(&dead, NULL) == FAB_OK && reaped)
                 reaped(arg, e->d_name);
         }
         if (dead.lock >= 0)

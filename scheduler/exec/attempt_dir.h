@@ -3,15 +3,17 @@
  * HOME/jobs/ID holds the bundle, /out and /tmp of the job, its two log files, the runtime's state
  * and a lock file that its owner keeps locked while it lives. A process that is killed leaves the
  * folder with the lock free; the next one that runs a job command ends who is left and removes
- * everything. The file stdout is locked too, by all who inherited it: conmon, the runtime while it
- * starts the job, and process 1 of the job. By that file they are found, and by that lock the one
- * who removes knows when the last of them is gone. */
+ * everything. The file stdout is locked too, by all who inherited it: the runtime while it starts
+ * the job, and process 1 of the job, with whom all of it ends. By that file and by the control
+ * group they are found, and by that lock the one who removes knows when the last of them is gone.
+ */
 #ifndef FAB_EXEC_ATTEMPT_DIR_H
 #define FAB_EXEC_ATTEMPT_DIR_H
 
 #include "scheduler/exec/runtime.h"
 
 #include <limits.h>
+#include <stdbool.h>
 
 #define FAB_ATTEMPT_ID_MAX 32
 
@@ -29,7 +31,13 @@ FAB_MUST enum fab_rc fab_attempt_dir_make(const char *home, const char *id, cons
 /* After the container has ended: remove its cgroup and all of the folder but out/, the two logs and
  * the lock. Another thread may read those meanwhile. What cannot be removed is left to the next. */
 void fab_attempt_dir_strip(const struct fab_attempt_dir *dir);
-/* Remove it and everything in it, the attempt's cgroup too; the container has ended. */
+/* Kill whoever is left of the attempt and wait for them, a second at most: false if they do not go.
+ * Not through the runtime, which while it makes a container does not know it yet, and forgets it
+ * when it is told to delete it then, while its process lives on. */
+FAB_MUST bool fab_attempt_end(const struct fab_attempt_dir *dir);
+/* Remove it and everything in it, the attempt's cgroup too; the container has ended. FAB_EBUSY,
+ * with everything still there, when processes are left in the cgroup. In any case it is unlocked.
+ */
 FAB_MUST enum fab_rc fab_attempt_dir_remove(struct fab_attempt_dir *dir, struct fab_err *err);
 
 /* Call `fn` with the id of every attempt whose owner lives. */

@@ -5,8 +5,8 @@
  *   bundle ───────────────┘
  *
  * What takes long by itself is begun first: conmon is started before there is a bundle and waits at
- * a gate, a descriptor on which it wants one byte. Failures: before the gate, conmon is killed;
- * after it, the runtime is told to delete what there may be. */
+ * a gate, a descriptor on which it wants one byte. After a failure conmon is killed, and then
+ * whoever else there is. */
 #include "scheduler/exec/attempt_start.h"
 
 #include "scheduler/exec/cgroup.h"
@@ -312,22 +312,15 @@ static enum fab_rc start(struct starter *r, const struct paths *p, struct fab_er
     return rc;
 }
 
-/* After a failure: nothing of the container may stay. */
-static void clean_up(struct starter *r, const struct paths *p)
+/* After a failure: nothing of the container may stay. conmon goes first, as a gate that closes
+ * opens too. What does not end is left to the next who looks at the folder. */
+static void clean_up(struct starter *r)
 {
     if (r->out.conmon <= 0)
         return;
-    if (r->gate >= 0) { /* there is no container yet, and a gate that closes opens too */
-        kill(r->out.conmon, SIGKILL);
-    } else {
-        attempt_kill(&r->out);
-        const char *argv[] = {r->spec->runtime->oci, p->root, "delete", "--force",
-                              r->spec->dir->id,      NULL};
-        const char *env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-        struct fab_spawn spawn = {.argv = argv, .env = env, .fds = {-1, -1, -1, -1, -1}};
-        (void)!fab_spawn_run(&spawn, NULL);
-    }
+    kill(r->out.conmon, SIGKILL);
     (void)fab_spawn_wait(r->out.conmon);
+    (void)!fab_attempt_end(r->spec->dir);
 }
 
 static void *warm(void *arg)
@@ -347,7 +340,7 @@ enum fab_rc attempt_start(const struct fab_attempt_spec *spec, struct attempt_st
     bool warming = spec->bundle->cgroup && pthread_create(&warmer, NULL, warm, (void *)spec) == 0;
     enum fab_rc rc = start(&r, &paths, err);
     if (rc != FAB_OK) {
-        clean_up(&r, &paths);
+        clean_up(&r);
         attempt_close(&r.out);
     }
     if (warming)

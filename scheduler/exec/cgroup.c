@@ -179,14 +179,15 @@ bool fab_cgroup_remove(const char *path)
     if (!f)
         return false;
     bool ok = true;
+    int tries = 0; /* in all hierarchies together: the same processes are in each */
     char mount[256], type[32], name[FILE_PATH_MAX];
     while (next_mount(f, mount, type)) {
         if ((size_t)snprintf(name, sizeof name, "%s%s", mount, path) >= sizeof name)
             continue;
-        for (int tries = 0; rmdir(name) != 0; tries++) {
+        while (rmdir(name) != 0) {
             if (errno == ENOENT || errno == EROFS) /* nobody can have made it there */
                 break;
-            if (errno != EBUSY || tries == REMOVE_TRIES) {
+            if (errno != EBUSY || tries++ >= REMOVE_TRIES) {
                 ok = false;
                 break;
             }

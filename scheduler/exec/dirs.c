@@ -17,17 +17,38 @@ static bool is_dot(const char *name)
     return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
-/* A folder as a stream. One that its owner locked is unlocked first when `unlock`. */
-static DIR *open_dir(int at, const char *name, bool unlock)
+/* Give the owner the rights `need` to what has this name, and a handle on it (O_PATH); -1 with
+ * errno. The job may live and put a symlink in its place at any moment: what is changed is what the
+ * handle is on. */
+static int unlock(int at, const char *name, mode_t need)
 {
+    struct stat st;
+    char path[32];
+    int fd = openat(at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (fstat(fd, &st) == 0 && !S_ISLNK(st.st_mode) && (st.st_mode & need) != need)
+        (void)!chmod(path, (st.st_mode & 07777) | need);
+    return fd;
+}
+
+/* A folder as a stream. Its owner gets the rights `need` where he lacks them, and in any case what
+ * it takes to open it. */
+static DIR *open_dir(int at, const char *name, mode_t need)
+{
+    struct stat st;
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (unlock && (fd >= 0 || errno == EACCES)) {
-        struct stat st;
-        if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
-            (st.st_mode & 0700) != 0700)
-            (void)!fchmodat(at, name, (st.st_mode & 07777) | 0700, 0);
-        if (fd < 0)
-            fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool locked = fd < 0 ? errno == EACCES : fstat(fd, &st) == 0 && (st.st_mode & need) != need;
+    if (locked) {
+        if (fd >= 0)
+            close(fd);
+        int handle = unlock(at, name, need | 0500);
+        fd = handle < 0 ? -1 : openat(handle, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int kept = errno;
+        if (handle >= 0)
+            close(handle);
+        errno = kept;
     }
     if (fd < 0)
         return NULL;
@@ -48,7 +69,7 @@ static int remove_entry(struct remover *r, int at, const char *name, unsigned de
 
 static int empty_dir(struct remover *r, int at, const char *name, unsigned depth)
 {
-    DIR *dir = open_dir(at, name, true);
+    DIR *dir = open_dir(at, name, 0700);
     if (!dir)
         return -1;
     int failed = 0;
@@ -76,6 +97,9 @@ static int remove_entry(struct remover *r, int at, const char *name, unsigned de
     if (depth >= LIFT_DEPTH) {
         char up[40];
         snprintf(up, sizeof up, ".lifted-%d-%u", (int)getpid(), r->lifted++);
+        int handle = unlock(at, name, 0700); /* its "..", which changes, is written too */
+        if (handle >= 0)
+            close(handle);
         return renameat(at, name, r->top, up);
     }
     if (empty_dir(r, at, name, depth) != 0)
@@ -87,7 +111,7 @@ enum fab_rc fab_dir_remove(const char *path, struct fab_err *err)
 {
     if (unlink(path) == 0 || errno == ENOENT)
         return FAB_OK;
-    DIR *dir = open_dir(AT_FDCWD, path, true);
+    DIR *dir = open_dir(AT_FDCWD, path, 0700);
     if (!dir)
         return errno == ENOENT ? FAB_OK : fab_err_errno(err, errno, "cannot remove %s", path);
     struct remover r = {.top = dirfd(dir)};
@@ -113,9 +137,10 @@ static enum fab_rc usage_below(int at, const char *name, unsigned depth, uint64_
 {
     if (depth > FAB_DIR_DEPTH_MAX)
         return FAB_ELIMIT;
-    DIR *dir = open_dir(at, name, false);
+    /* Root reads what is locked; another user would not see what his job hides. */
+    DIR *dir = open_dir(at, name, geteuid() == 0 ? 0 : 0500);
     if (!dir)
-        return FAB_OK;
+        return errno == ENOENT || errno == ENOTDIR ? FAB_OK : FAB_ELIMIT;
     enum fab_rc rc = FAB_OK;
     for (struct dirent *e; rc == FAB_OK && (e = readdir(dir));) {
         struct stat st;
@@ -156,7 +181,7 @@ static int seal_below(int at, const char *name, unsigned depth, unsigned owner)
         errno = ELOOP;
         return -1;
     }
-    DIR *dir = open_dir(at, name, true);
+    DIR *dir = open_dir(at, name, 0700);
     if (!dir)
         return -1;
     int failed = 0;
@@ -194,7 +219,7 @@ static enum fab_rc readable_below(int at, const char *name, unsigned depth)
 {
     if (depth > FAB_DIR_DEPTH_MAX)
         return FAB_ELIMIT;
-    DIR *dir = open_dir(at, name, true);
+    DIR *dir = open_dir(at, name, 0700);
     if (!dir)
         return FAB_OK;
     enum fab_rc rc = FAB_OK;
@@ -202,8 +227,11 @@ static enum fab_rc readable_below(int at, const char *name, unsigned depth)
         struct stat st;
         if (is_dot(e->d_name) || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
-        if (S_ISREG(st.st_mode) && !(st.st_mode & 0400))
-            (void)!fchmodat(dirfd(dir), e->d_name, (st.st_mode & 07777) | 0400, 0);
+        if (S_ISREG(st.st_mode) && !(st.st_mode & 0400)) {
+            int handle = unlock(dirfd(dir), e->d_name, 0400);
+            if (handle >= 0)
+                close(handle);
+        }
         if (S_ISDIR(st.st_mode))
             rc = readable_below(dirfd(dir), e->d_name, depth + 1);
     }
@@ -214,4 +242,34 @@ static enum fab_rc readable_below(int at, const char *name, unsigned depth)
 enum fab_rc fab_dir_readable(const char *path)
 {
     return readable_below(AT_FDCWD, path, 0);
+}
+
+/* ---- special files ---- */
+
+static enum fab_rc drop_below(int at, const char *name, unsigned depth, size_t *dropped)
+{
+    if (depth > FAB_DIR_DEPTH_MAX)
+        return FAB_ELIMIT;
+    DIR *dir = open_dir(at, name, 0);
+    if (!dir)
+        return FAB_OK;
+    enum fab_rc rc = FAB_OK;
+    for (struct dirent *e; rc == FAB_OK && (e = readdir(dir));) {
+        struct stat st;
+        if (is_dot(e->d_name) || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (S_ISDIR(st.st_mode))
+            rc = drop_below(dirfd(dir), e->d_name, depth + 1, dropped);
+        else if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode) &&
+                 unlinkat(dirfd(dir), e->d_name, 0) == 0)
+            (*dropped)++;
+    }
+    closedir(dir);
+    return rc;
+}
+
+enum fab_rc fab_dir_drop_special(const char *path, size_t *dropped)
+{
+    *dropped = 0;
+    return drop_below(AT_FDCWD, path, 0, dropped);
 }

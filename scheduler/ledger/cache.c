@@ -35,8 +35,10 @@ static int lock_file(const char *path, int operation)
         int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
             return -1;
-        if (flock(fd, operation) != 0 && errno != EINTR) {
+        if (flock(fd, operation) != 0) { /* EINTR too: whoever is interrupted waits no longer */
+            int kept = errno;
             close(fd);
+            errno = kept;
             return -1;
         }
         if (fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino &&
@@ -44,6 +46,13 @@ static int lock_file(const char *path, int operation)
             return fd;
         close(fd);
     }
+}
+
+static enum fab_rc not_locked(const char *path, struct fab_err *err)
+{
+    if (errno == EINTR)
+        return fab_err_set(err, FAB_EINTERRUPTED, "interrupted");
+    return fab_err_errno(err, errno, "cannot lock %s", path);
 }
 
 static bool is_there(const char *path)
@@ -119,7 +128,7 @@ enum fab_rc fab_cache_hold(struct fab_store *store, uint32_t ws, const struct fa
     struct fab_cached held = {.lock = -1};
     FAB_TRY(make_folder(options->home, folder, err));
     fab_cid_text(cid, text);
-    if ((size_t)snprintf(held.path, sizeof held.path, "%s/%s%s%s", folder, text,
+    if ((size_t)snprintf(held.path, sizeof held.path, "%s/%u-%s%s%s", folder, ws, text,
                          options->image ? ".image" : "",
                          options->owner ? ".job" : "") >= sizeof held.path - SUFFIX_MAX)
         return fab_err_set(err, FAB_EINVAL, "the home's path is too long");
@@ -129,13 +138,13 @@ enum fab_rc fab_cache_hold(struct fab_store *store, uint32_t ws, const struct fa
     for (;;) {
         held.lock = lock_file(lock_path, LOCK_SH);
         if (held.lock < 0)
-            return fab_err_errno(err, errno, "cannot lock %s", lock_path);
+            return not_locked(lock_path, err);
         if (is_there(held.path))
             break;
         close(held.lock);
         held.lock = lock_file(lock_path, LOCK_EX);
         if (held.lock < 0)
-            return fab_err_errno(err, errno, "cannot lock %s", lock_path);
+            return not_locked(lock_path, err);
         enum fab_rc rc = FAB_OK;
         if (!is_there(held.path)) {
             rc = materialise(store, ws, cid, options, held.path, held.lock, err);

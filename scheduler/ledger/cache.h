@@ -1,9 +1,11 @@
 /* Content on disk for jobs: each input and image once per CID, shared by all that run, never
  * copied.
  *
- * HOME/cache/in/CID is the tree, sealed read-only; HOME/cache/in/CID.lock is held shared by every
- * job that has it mounted and exclusively by whoever makes or evicts it. The lock file's time is
- * the last use, its text the bytes on disk. A tree appears under its name only when it is whole. */
+ * HOME/cache/in/WS-CID is the tree, sealed read-only; HOME/cache/in/WS-CID.lock is held shared by
+ * every job that has it mounted and exclusively by whoever makes or evicts it. The lock file's time
+ * is the last use, its text the bytes on disk. A tree appears under its name only when it is whole.
+ * WS is the workspace's id, which is never used again: no job reads what only another workspace
+ * has. */
 #ifndef FAB_LEDGER_CACHE_H
 #define FAB_LEDGER_CACHE_H
 

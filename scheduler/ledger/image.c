@@ -243,17 +243,18 @@ static enum fab_rc import_layout(struct fab_store *store, uint32_t ws, const cha
                                  const struct fab_cid *layout, const atomic_bool *cancel,
                                  struct fab_cid *image, struct fab_err *err)
 {
-    char folder[FAB_UNPACK_PATH_MAX], dest[FAB_UNPACK_PATH_MAX + 16];
+    struct fab_unpack_folder folder;
+    char dest[FAB_UNPACK_PATH_MAX + 16];
     uint8_t key[KEY_MAX], cid[FAB_CID_MAX];
     struct fab_image_entry entry;
     struct fab_store_batch *batch;
-    FAB_TRY(fab_unpack_folder(home, folder, err));
-    snprintf(dest, sizeof dest, "%s/layout", folder);
+    FAB_TRY(fab_unpack_folder_make(home, &folder, err));
+    snprintf(dest, sizeof dest, "%s/layout", folder.path);
     struct fab_get_options get = {.dest = dest, .watch = {.cancel = cancel}};
     enum fab_rc rc = fab_get(store, ws, layout, &get, NULL, err);
     if (rc == FAB_OK)
         rc = fab_image_import(store, ws, home, dest, cancel, &entry, NULL, err);
-    (void)!fab_dir_remove(folder, NULL);
+    fab_unpack_folder_remove(&folder);
     FAB_TRY(rc);
     FAB_TRY(fab_batch_begin(store, &batch, err));
     rc = fab_batch_put(batch, LAYOUTS, make_key(key, ws, layout),

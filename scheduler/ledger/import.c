@@ -36,7 +36,7 @@ struct import {
     uint64_t max_bytes;
     int archive; /* the opened layout */
     int root;    /* the tree that is built */
-    char folder[FAB_UNPACK_PATH_MAX];
+    struct fab_unpack_folder folder;
     struct fab_image image;
     struct fab_image_entry entry;
 };
@@ -350,7 +350,7 @@ static enum fab_rc store_image(struct import *im, const char *tree, struct fab_e
 static enum fab_rc make_below(struct import *im, const char *name, int *out, struct fab_err *err)
 {
     char path[FAB_UNPACK_PATH_MAX + 16];
-    snprintf(path, sizeof path, "%s/%s", im->folder, name);
+    snprintf(path, sizeof path, "%s/%s", im->folder.path, name);
     if (mkdir(path, 0755) != 0 || chmod(path, 0755) != 0)
         return fab_err_errno(err, errno, "cannot make %s", path);
     *out = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -398,9 +398,9 @@ enum fab_rc fab_image_import(struct fab_store *store, uint32_t ws, const char *h
         .store = store, .ws = ws, .path = path, .cancel = cancel, .archive = -1, .root = -1};
     char tree[FAB_UNPACK_PATH_MAX + 16];
     struct statvfs fs;
-    FAB_TRY(fab_unpack_folder(home, im.folder, err));
-    snprintf(tree, sizeof tree, "%s/rootfs", im.folder);
-    im.max_bytes = statvfs(im.folder, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize / 2 : 0;
+    FAB_TRY(fab_unpack_folder_make(home, &im.folder, err));
+    snprintf(tree, sizeof tree, "%s/rootfs", im.folder.path);
+    im.max_bytes = statvfs(im.folder.path, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize / 2 : 0;
     enum fab_rc rc = open_archive(&im, err);
     if (rc == FAB_OK)
         rc = make_below(&im, "rootfs", &im.root, err);
@@ -412,7 +412,7 @@ enum fab_rc fab_image_import(struct fab_store *store, uint32_t ws, const char *h
         close(im.archive);
     if (im.root >= 0)
         close(im.root);
-    (void)!fab_dir_remove(im.folder, NULL);
+    fab_unpack_folder_remove(&im.folder);
     fab_image_fini(&im.image);
     if (rc == FAB_OK) {
         *out = im.entry;

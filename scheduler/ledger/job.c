@@ -9,6 +9,9 @@
 #define RECORD_MAX 16384
 #define JOBS       "jobs"
 #define MEMO       "memo"
+#define PIN_PREFIX "job/"
+
+#define PIN_NAME_MAX (FAB_JOB_ID_LEN + 8)
 
 static const char *const state_texts[FAB_JOB_STATES] = {
     [FAB_JOB_DONE] = "done",     [FAB_JOB_FAILED] = "failed", [FAB_JOB_TIMEOUT] = "timeout",
@@ -30,11 +33,6 @@ void fab_job_id(int64_t now, char out[FAB_JOB_ID_LEN + 1])
     for (int i = 10; i < FAB_JOB_ID_LEN; i++, random >>= 5)
         out[i] = digits[random & 31];
     out[FAB_JOB_ID_LEN] = '\0';
-}
-
-void fab_job_pin_name(const struct fab_job *job, char out[FAB_JOB_PIN_MAX])
-{
-    snprintf(out, FAB_JOB_PIN_MAX, "job/%s", job->id);
 }
 
 /* ---- the record ---- */
@@ -194,6 +192,35 @@ static struct fab_slice job_key(uint8_t key[KEY_MAX], uint32_t ws, const char *i
     return make_key(key, ws, fab_slice(id, n < FAB_JOB_ID_LEN ? n : FAB_JOB_ID_LEN));
 }
 
+/* Pin what the record names. A pin that somebody else made keeps its name, so that `job rm` leaves
+ * it. */
+static enum fab_rc pin_all(struct fab_store *store, uint32_t ws, const struct fab_job *job,
+                           struct fab_store_batch *batch)
+{
+    char name[PIN_NAME_MAX];
+    const struct {
+        const struct fab_cid *cid;
+        enum fab_pin_mode mode;
+    } pins[] = {
+        {&job->out, FAB_PIN_RECURSIVE},
+        {&job->out_log, FAB_PIN_RECURSIVE},
+        {&job->err_log, FAB_PIN_RECURSIVE},
+        /* Their links lead to the inputs, which a record does not keep. */
+        {&job->result, FAB_PIN_DIRECT},
+        {&job->action, FAB_PIN_DIRECT},
+    };
+    snprintf(name, sizeof name, PIN_PREFIX "%s", job->id);
+    for (size_t i = 0; i < sizeof pins / sizeof *pins; i++) {
+        struct fab_pin pin;
+        enum fab_rc rc = fab_pin_get(store, ws, pins[i].cid, &pin);
+        if (rc != FAB_OK && rc != FAB_ENOENT)
+            return rc;
+        bool theirs = rc == FAB_OK && strncmp(pin.name, PIN_PREFIX, strlen(PIN_PREFIX)) != 0;
+        FAB_TRY(fab_batch_pin(batch, ws, pins[i].cid, pins[i].mode, theirs ? NULL : name));
+    }
+    return FAB_OK;
+}
+
 enum fab_rc fab_job_record(struct fab_store *store, uint32_t ws, const struct fab_job *job,
                            bool memo, struct fab_err *err)
 {
@@ -209,13 +236,8 @@ enum fab_rc fab_job_record(struct fab_store *store, uint32_t ws, const struct fa
     if ((rc = fab_batch_begin(store, &batch, err)) != FAB_OK)
         goto out;
     rc = fab_batch_put(batch, JOBS, job_key(key, ws, job->id), fab_buf_slice(&value));
-    char name[FAB_JOB_PIN_MAX];
-    fab_job_pin_name(job, name);
-    /* Their links lead to the inputs, which a record does not keep. */
     if (rc == FAB_OK && job->has_results)
-        rc = fab_batch_pin(batch, ws, &job->result, FAB_PIN_DIRECT, name);
-    if (rc == FAB_OK && job->has_results)
-        rc = fab_batch_pin(batch, ws, &job->action, FAB_PIN_DIRECT, name);
+        rc = pin_all(store, ws, job, batch);
     if (rc == FAB_OK && memo)
         rc = fab_batch_put(batch, MEMO, make_key(key, ws, fab_cid_mh(&job->action)),
                            fab_slice(cid, fab_cid_bytes(&job->result, cid)));
@@ -317,7 +339,8 @@ static enum fab_rc release(struct fab_store *store, uint32_t ws, const struct fa
     struct fab_pin pin;
     struct others others = {.job = job, .cid = cid};
     enum fab_rc rc = fab_pin_get(store, ws, cid, &pin);
-    if (rc == FAB_ENOENT || (rc == FAB_OK && strncmp(pin.name, "job/", 4) != 0))
+    if (rc == FAB_ENOENT ||
+        (rc == FAB_OK && strncmp(pin.name, PIN_PREFIX, strlen(PIN_PREFIX)) != 0))
         return FAB_OK;
     FAB_TRY(rc);
     FAB_TRY(fab_job_each(store, ws, names_it, &others));
@@ -325,8 +348,8 @@ static enum fab_rc release(struct fab_store *store, uint32_t ws, const struct fa
         rc = fab_batch_unpin(batch, ws, cid);
         return rc == FAB_ENOENT ? FAB_OK : rc;
     }
-    char name[FAB_JOB_PIN_MAX];
-    snprintf(name, sizeof name, "job/%s", others.keeper);
+    char name[PIN_NAME_MAX];
+    snprintf(name, sizeof name, PIN_PREFIX "%s", others.keeper);
     return fab_batch_pin(batch, ws, cid, pin.mode, name);
 }
 

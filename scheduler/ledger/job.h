@@ -49,12 +49,10 @@ void fab_job_id(int64_t now, char out[FAB_JOB_ID_LEN + 1]);
 FAB_MUST enum fab_rc fab_job_encode(const struct fab_job *job, struct fab_buf *out);
 FAB_MUST enum fab_rc fab_job_decode(struct fab_slice value, struct fab_job *out);
 
-/* Write the record, pin its result object and action, and with `memo` remember the result for the
- * action, in one durable transaction. /out and the logs are pinned already (fab_job_pin_name). */
+/* Write the record, pin what it names, and with `memo` remember the result for the action, in one
+ * durable transaction. The blocks are there already, kept by a lease. */
 FAB_MUST enum fab_rc fab_job_record(struct fab_store *store, uint32_t ws, const struct fab_job *job,
                                     bool memo, struct fab_err *err);
-#define FAB_JOB_PIN_MAX (FAB_JOB_ID_LEN + 8)
-void fab_job_pin_name(const struct fab_job *job, char out[FAB_JOB_PIN_MAX]);
 
 /* `id` may be cut short if it is still the only one. FAB_ENOENT, FAB_EINVAL (several). */
 FAB_MUST enum fab_rc fab_job_find(struct fab_store *store, uint32_t ws, const char *id,

@@ -62,6 +62,7 @@ static void conclude(struct job_run *run, const struct fab_attempt_result *resul
     j->memory_peak = result->memory_peak;
     j->exit_code = result->exit_code;
     j->state = result->exit_code == 0 ? FAB_JOB_DONE : FAB_JOB_FAILED;
+    run->limited = result->oom_killed;
     switch (result->end) {
     case FAB_ATTEMPT_EXITED:
         break;
@@ -88,8 +89,8 @@ static void conclude(struct job_run *run, const struct fab_attempt_result *resul
     }
 }
 
-/* Store what the job left and record it. The record's commit pins the result's blocks, which an
- * earlier one wrote; an ingest that writes nothing lends its lease to the time between. */
+/* Store what the job left and record it. The record's commit pins the blocks, which an earlier one
+ * wrote; an ingest that writes nothing lends its lease to the time between. */
 static enum fab_rc keep(struct job_run *run, struct fab_err *err)
 {
     const struct fab_job_request *r = run->request;
@@ -99,7 +100,7 @@ static enum fab_rc keep(struct job_run *run, struct fab_err *err)
     if (run->job.state != FAB_JOB_CANCELLED)
         rc = job_run_collect(run, err);
     if (rc == FAB_OK) {
-        bool memo = run->job.state == FAB_JOB_DONE && !r->network_host;
+        bool memo = run->job.state == FAB_JOB_DONE && !r->network_host && !run->limited;
         rc = fab_job_record(r->store, r->ws, &run->job, memo, err);
     }
     fab_ingest_abort(guard);

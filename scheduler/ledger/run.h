@@ -12,6 +12,8 @@
 
 #include "scheduler/ledger/job.h"
 
+#include <sys/types.h>
+
 struct fab_job_request {
     const char *home;
     struct fab_store *store;
@@ -37,8 +39,9 @@ struct fab_job_request {
     const char *name;          /* or NULL */
     uint64_t keep;             /* seconds that records are kept; 0: until removed */
     const atomic_bool *cancel; /* may be NULL */
-    /* What the job writes, as it is written; also the remembered logs. False cancels. */
-    bool (*output)(void *arg, int stream, const void *bytes, size_t n);
+    /* What the job writes, as it is written: as fab_attempt_spec's. */
+    ssize_t (*output)(void *arg, int stream, const void *bytes, size_t n);
+    int output_fds[2];
     void (*warn)(void *arg, const char *line);
     void *arg;
 };

@@ -19,6 +19,7 @@ struct job_run {
     struct fab_runtime runtime;
     struct fab_attempt_dir dir; /* lock -1: none */
     struct fab_job job;
+    bool limited; /* a limit shaped the result, although the job ended with 0 */
 };
 
 /* run_action.c: fill in the action. Inputs that are small paths are hashed, not put. */
@@ -31,7 +32,8 @@ FAB_MUST enum fab_rc job_run_limits(struct job_run *run, struct fab_err *err);
 FAB_MUST enum fab_rc job_run_attempt(struct job_run *run, struct fab_attempt_result *result,
                                      struct fab_err *err);
 
-/* run_results.c: what came out, as CIDs, pinned; sets the job's fields. */
+/* run_results.c: what came out, as CIDs; sets the job's fields. Nothing is pinned yet: the caller
+ * holds a lease until the record does that. */
 FAB_MUST enum fab_rc job_run_collect(struct job_run *run, struct fab_err *err);
 /* The remembered result of the action, if its blocks are there: FAB_ENOENT if not. */
 FAB_MUST enum fab_rc job_run_recall(struct job_run *run, struct fab_err *err);

@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define EXIT_NO_OUT 125
+
 /* ---- collecting ---- */
 
 static bool is_empty(const char *path)
@@ -64,6 +66,13 @@ static enum fab_rc put_out(struct job_run *run, struct fab_ingest *ingest, struc
     /* Root reads everything; another user must be able to read what his job locked. */
     if (geteuid() != 0)
         (void)!fab_dir_readable(path);
+    size_t dropped = 0;
+    if (fab_dir_drop_special(path, &dropped) == FAB_OK && dropped && r->warn) {
+        char line[96];
+        snprintf(line, sizeof line, "%zu fifos, sockets and devices in /out were left out",
+                 dropped);
+        r->warn(r->arg, line);
+    }
     struct fab_put_options options = {
         .no_pin = true, .hidden = true, .modes = true, .watch = {.cancel = r->cancel}};
     return fab_put(r->store, r->ws, paths, 1, &options, take_cid, &run->job.out, err);
@@ -143,14 +152,18 @@ static enum fab_rc put_objects(struct job_run *run, struct fab_ingest *ingest, s
     return rc;
 }
 
-/* A pin that somebody else made keeps its name, so that `job rm` leaves it. */
-static const char *pin_name(const struct job_run *run, const struct fab_cid *cid, const char *ours)
+/* What is in /out cannot be a CID: then the job has failed, and its logs and its record say so. */
+static enum fab_rc without_out(struct job_run *run, struct fab_ingest *ingest,
+                               const struct fab_err *why)
 {
-    struct fab_pin pin;
-    if (fab_pin_get(run->request->store, run->request->ws, cid, &pin) == FAB_OK &&
-        strncmp(pin.name, "job/", 4) != 0)
-        return NULL;
-    return ours;
+    char path[PATH_MAX + 8];
+    struct fab_job *j = &run->job;
+    snprintf(path, sizeof path, "%s/out", run->dir.path);
+    j->state = FAB_JOB_FAILED;
+    if (j->exit_code == 0)
+        j->exit_code = EXIT_NO_OUT;
+    snprintf(j->reason, sizeof j->reason, "/out cannot be stored: %.200s", why->msg);
+    return put_empty(path, ingest, &j->out);
 }
 
 enum fab_rc job_run_collect(struct job_run *run, struct fab_err *err)
@@ -158,11 +171,14 @@ enum fab_rc job_run_collect(struct job_run *run, struct fab_err *err)
     const struct fab_job_request *r = run->request;
     struct fab_job *j = &run->job;
     struct fab_ingest *ingest;
-    char name[FAB_JOB_PIN_MAX];
-    fab_job_pin_name(j, name);
-    /* Its lease, older than all that follows, keeps everything from collection until the pins. */
     FAB_TRY(fab_ingest_open(r->store, r->ws, &ingest, err));
-    enum fab_rc rc = put_out(run, ingest, err);
+    struct fab_err why = {0};
+    enum fab_rc rc = put_out(run, ingest, &why);
+    if (rc == FAB_EUNSUPPORTED || rc == FAB_ELIMIT || rc == FAB_EINVAL) {
+        rc = without_out(run, ingest, &why);
+    } else if (rc != FAB_OK && err) {
+        *err = why;
+    }
     if (rc == FAB_OK)
         rc = put_log(run, "stdout", ingest, &j->out_log, err);
     if (rc == FAB_OK)
@@ -173,12 +189,7 @@ enum fab_rc job_run_collect(struct job_run *run, struct fab_err *err)
         fab_ingest_abort(ingest);
         return rc;
     }
-    const struct fab_ingest_root roots[] = {
-        {j->out, true, pin_name(run, &j->out, name)},
-        {j->out_log, true, pin_name(run, &j->out_log, name)},
-        {j->err_log, true, pin_name(run, &j->err_log, name)},
-    };
-    FAB_TRY(fab_ingest_commit(ingest, roots, 3, NULL, err));
+    FAB_TRY(fab_ingest_commit(ingest, NULL, 0, NULL, err));
     j->has_results = true;
     return FAB_OK;
 }

@@ -219,6 +219,7 @@ static enum fab_rc run_in(struct job_run *run, const struct mounted *m, struct f
         .disk = disk,
         .cancel = r->cancel,
         .output = r->output,
+        .output_fds = {r->output_fds[0], r->output_fds[1]},
         .arg = r->arg,
     };
     return fab_attempt_run(&spec, result, err);

@@ -8,10 +8,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,6 +23,18 @@
 
 /* ---- the folder ---- */
 
+/* Locked is what a process works in; a lock needs no number of a process, which in a container is
+ * the same for each. */
+static int lock_folder(const char *path, int operation)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, operation) != 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
 static void remove_dead(const char *parent)
 {
     DIR *dir = opendir(parent);
@@ -30,27 +42,48 @@ static void remove_dead(const char *parent)
         return;
     for (struct dirent *e; (e = readdir(dir));) {
         char path[FAB_UNPACK_PATH_MAX];
-        int pid;
-        if (sscanf(e->d_name, "image-%d-", &pid) == 1 && pid > 0 && kill(pid, 0) != 0 &&
-            errno == ESRCH &&
-            (size_t)snprintf(path, sizeof path, "%s/%s", parent, e->d_name) < sizeof path)
-            (void)!fab_dir_remove(path, NULL);
+        if (strncmp(e->d_name, "image-", 6) != 0 ||
+            (size_t)snprintf(path, sizeof path, "%s/%s", parent, e->d_name) >= sizeof path)
+            continue;
+        int fd = lock_folder(path, LOCK_EX | LOCK_NB);
+        if (fd < 0)
+            continue;
+        (void)!fab_dir_remove(path, NULL);
+        close(fd);
     }
     closedir(dir);
 }
 
-enum fab_rc fab_unpack_folder(const char *home, char out[FAB_UNPACK_PATH_MAX], struct fab_err *err)
+enum fab_rc fab_unpack_folder_make(const char *home, struct fab_unpack_folder *out,
+                                   struct fab_err *err)
 {
-    static unsigned counter;
-    if ((size_t)snprintf(out, FAB_UNPACK_PATH_MAX, "%s/tmp", home) >= FAB_UNPACK_PATH_MAX - 64)
+    char parent[FAB_UNPACK_PATH_MAX];
+    out->lock = -1;
+    if ((size_t)snprintf(parent, sizeof parent, "%s/tmp", home) >= sizeof parent ||
+        (size_t)snprintf(out->path, sizeof out->path, "%s/tmp/image-XXXXXX", home) >=
+            sizeof out->path - NAME_MAX)
         return fab_err_set(err, FAB_EINVAL, "the home's path is too long");
-    if (mkdir(out, 0700) != 0 && errno != EEXIST)
-        return fab_err_errno(err, errno, "cannot make %s", out);
-    remove_dead(out);
-    snprintf(out, FAB_UNPACK_PATH_MAX, "%s/tmp/image-%d-%u", home, (int)getpid(), counter++);
-    if (mkdir(out, 0700) != 0)
-        return fab_err_errno(err, errno, "cannot make %s", out);
-    return FAB_OK;
+    if (mkdir(parent, 0700) != 0 && errno != EEXIST)
+        return fab_err_errno(err, errno, "cannot make %s", parent);
+    /* Nobody looks for dead ones between a folder's making and its lock. */
+    int gate = lock_folder(parent, LOCK_EX);
+    if (gate < 0)
+        return fab_err_errno(err, errno, "cannot lock %s", parent);
+    remove_dead(parent);
+    enum fab_rc rc = FAB_OK;
+    if (!mkdtemp(out->path))
+        rc = fab_err_errno(err, errno, "cannot make a folder in %s", parent);
+    else if ((out->lock = lock_folder(out->path, LOCK_EX | LOCK_NB)) < 0)
+        rc = fab_err_errno(err, errno, "cannot lock %s", out->path);
+    close(gate);
+    return rc;
+}
+
+void fab_unpack_folder_remove(struct fab_unpack_folder *folder)
+{
+    (void)!fab_dir_remove(folder->path, NULL);
+    close(folder->lock);
+    folder->lock = -1;
 }
 
 /* ---- paths ---- */
@@ -173,8 +206,8 @@ static enum fab_rc refuse(const struct fab_unpack *u, const char *name, struct f
                        name);
 }
 
-static enum fab_rc write_file(struct fab_unpack *u, const struct reader *a, int at,
-                              const char *name, mode_t mode, const char *path, struct fab_err *err)
+static enum fab_rc write_file(struct fab_unpack *u, const struct reader *a, struct archive_entry *e,
+                              int at, const char *name, const char *path, struct fab_err *err)
 {
     int fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -201,7 +234,9 @@ static enum fab_rc write_file(struct fab_unpack *u, const struct reader *a, int 
             u->stats->bytes += n;
         }
     }
-    if (rc == FAB_OK && fchmod(fd, (mode & 0777) | 0400) != 0)
+    /* A hole at the end has no bytes. */
+    if (rc == FAB_OK && (ftruncate(fd, (off_t)a->lib->archive_entry_size(e)) != 0 ||
+                         fchmod(fd, (a->lib->archive_entry_perm(e) & 0777) | 0400) != 0))
         rc = failed(u, path, err);
     close(fd);
     u->stats->files++;
@@ -264,7 +299,7 @@ static enum fab_rc add_entry(struct fab_unpack *u, const struct reader *a, struc
     else if (folder)
         rc = make_folder(u, at, name, mode, path, err);
     else if (type == AE_IFREG)
-        rc = write_file(u, a, at, name, mode, path, err);
+        rc = write_file(u, a, e, at, name, path, err);
     else if (!target || symlinkat(target, at, name) != 0)
         rc = failed(u, path, err);
     close(at);

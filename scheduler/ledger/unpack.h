@@ -10,10 +10,16 @@
 
 #define FAB_UNPACK_PATH_MAX 3072
 
-/* Make a new private folder HOME/tmp/image-PID-N; removes those of processes that died. The caller
- * removes it with fab_dir_remove. */
-FAB_MUST enum fab_rc fab_unpack_folder(const char *home, char out[FAB_UNPACK_PATH_MAX],
-                                       struct fab_err *err);
+struct fab_unpack_folder {
+    char path[FAB_UNPACK_PATH_MAX];
+    int lock; /* on the folder, held while it is used */
+};
+
+/* Make a new private folder HOME/tmp/image-XXXXXX; removes those of processes that died. */
+FAB_MUST enum fab_rc fab_unpack_folder_make(const char *home, struct fab_unpack_folder *out,
+                                            struct fab_err *err);
+/* Remove it and what is in it. */
+void fab_unpack_folder_remove(struct fab_unpack_folder *folder);
 
 struct fab_unpack {
     int root;                  /* directory descriptor */

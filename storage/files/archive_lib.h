@@ -23,6 +23,7 @@
     X(archive_entry_set_mtime)                                                                     \
     X(archive_entry_set_perm)                                                                      \
     X(archive_entry_set_size)                                                                      \
+    X(archive_entry_size)                                                                          \
     X(archive_entry_symlink)                                                                       \
     X(archive_error_string)                                                                        \
     X(archive_read_data_block)                                                                     \

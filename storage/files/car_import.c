@@ -19,8 +19,6 @@ struct import {
     struct watch watch;
     struct fab_err *err;
     struct fab_ingest *ingest;
-    struct fab_ingest
-        *guard; /* never written to: its lease keeps what came from the commit to the pins */
     struct lane *lane;
     struct fab_car_reader *reader;
     const struct fab_cid *roots; /* the reader's */
@@ -139,21 +137,33 @@ static enum fab_rc read_all(struct import *im, int fd, uint8_t *buffer)
 static enum fab_rc import_open(struct import *im)
 {
     FAB_TRY(fab_car_reader_new(&im->reader));
-    FAB_TRY(fab_ingest_open(im->store, im->ws, &im->guard, im->err));
     FAB_TRY(fab_ingest_open(im->store, im->ws, &im->ingest, im->err));
     return lane_new(im->ingest, FAB_BLOCK_MAX, &im->lane);
 }
 
-/* Everything becomes durable; unpinned roots are recorded. */
+/* What is pinned must be whole: looked at once it can be read, and taken back if it is not. */
+static enum fab_rc check_roots(struct import *im)
+{
+    struct fab_watch quiet = {.cancel = im->options->watch.cancel};
+    if (im->options->no_pin)
+        return FAB_OK;
+    FAB_TRY(fab_ingest_finish(im->ingest, im->err));
+    for (size_t i = 0; i < im->root_count; i++)
+        FAB_TRY(fab_tree_check(im->store, im->ws, &im->roots[i], &quiet, NULL, im->err));
+    return FAB_OK;
+}
+
+/* Everything becomes durable, with the roots, pinned or not. */
 static enum fab_rc commit(struct import *im)
 {
     struct fab_ingest_stats stats;
-    size_t n = im->options->no_pin ? im->root_count : 0;
+    size_t n = im->root_count;
     struct fab_ingest_root *roots = calloc(n ? n : 1, sizeof roots[0]);
     if (!roots)
         return FAB_ENOMEM;
     for (size_t i = 0; i < n; i++)
-        roots[i].cid = im->roots[i];
+        roots[i] = (struct fab_ingest_root){
+            .cid = im->roots[i], .pin = !im->options->no_pin, .name = im->options->name};
     enum fab_rc rc = fab_ingest_commit(im->ingest, roots, n, &stats, im->err);
     im->ingest = NULL;
     free(roots);
@@ -162,15 +172,6 @@ static enum fab_rc commit(struct import *im)
         im->stats.new_bytes = stats.new_bytes;
     }
     return rc;
-}
-
-static enum fab_rc pin_roots(struct import *im)
-{
-    struct fab_watch quiet = {.cancel = im->options->watch.cancel};
-    for (size_t i = 0; !im->options->no_pin && i < im->root_count; i++)
-        FAB_TRY(fab_pin_tree(im->store, im->ws, &im->roots[i], FAB_PIN_RECURSIVE, im->options->name,
-                             &quiet, NULL, im->err));
-    return FAB_OK;
 }
 
 static enum fab_rc import(struct import *im, int fd)
@@ -186,11 +187,13 @@ static enum fab_rc import(struct import *im, int fd)
     if (rc == FAB_OK)
         rc = import_failed(im);
     if (rc == FAB_OK)
+        rc = check_roots(im);
+    if (rc == FAB_OK)
         rc = commit(im);
     else if (im->ingest && rc == fab_ingest_failed(im->ingest) && im->err->msg[0] == '\0')
         rc = commit(im); /* fails as well, and has the message */
     free(buffer);
-    return rc == FAB_OK ? pin_roots(im) : rc;
+    return rc;
 }
 
 enum fab_rc fab_car_import(struct fab_store *store, uint32_t ws, int fd,
@@ -218,7 +221,6 @@ enum fab_rc fab_car_import(struct fab_store *store, uint32_t ws, int fd,
     }
     fab_ingest_abort(im.ingest);
     lane_free(im.lane);
-    fab_ingest_abort(im.guard);
     fab_car_reader_free(im.reader);
     pthread_mutex_destroy(&im.mutex);
     return rc;

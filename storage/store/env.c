@@ -83,6 +83,10 @@ enum fab_rc store_env_open(struct fab_store *store, struct fab_err *err)
         rc = mdb_env_set_mapsize(store->env, map);
         if (!rc)
             rc = mdb_env_open(store->env, store->dir, MDB_NOTLS, 0600);
+        mdb_filehandle_t fd;
+        /* LMDB leaves this one open for whatever is executed. */
+        if (!rc && mdb_env_get_fd(store->env, &fd) == 0)
+            (void)!fcntl(fd, F_SETFD, FD_CLOEXEC);
         if (!rc)
             return FAB_OK;
         mdb_env_close(store->env);

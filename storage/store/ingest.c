@@ -49,6 +49,7 @@ struct fab_ingest {
     size_t txn_bytes;
     bool collected; /* garbage, because the disk is short */
     bool raised;    /* the lease names the generation that this ingest opened */
+    bool joined;    /* the writer has ended; the owner's own */
     int log_fd;
     struct fab_buf log;
     struct fab_ingest_stats stats;
@@ -408,6 +409,9 @@ struct fab_block_sink fab_ingest_sink(struct fab_ingest *in)
 
 static void join(struct fab_ingest *in)
 {
+    if (in->joined)
+        return;
+    in->joined = true;
     pthread_mutex_lock(&in->mutex);
     in->closing = true;
     pthread_cond_signal(&in->work);
@@ -431,6 +435,15 @@ static enum fab_rc write_roots(struct fab_ingest *in, MDB_txn *txn,
     if (rc != FAB_OK && rc != FAB_ENOENT)
         return rc;
     return store_meta_put(in->store, txn, "commits", 8, commits + 1);
+}
+
+enum fab_rc fab_ingest_finish(struct fab_ingest *in, struct fab_err *err)
+{
+    join(in);
+    enum fab_rc rc = fab_ingest_failed(in);
+    if (rc != FAB_OK && err)
+        *err = in->err;
+    return rc;
 }
 
 static void take_back(struct fab_ingest *in);

@@ -187,6 +187,11 @@ struct fab_ingest_root {
     const char *name; /* of the pin; NULL for none */
 };
 
+/* Write everything that was submitted, so that views opened from now on have it; nothing more may
+ * be submitted, and the ingest still has to be committed or aborted. For what looks at the content
+ * before it pins it. Gives the sticky failure. */
+FAB_MUST enum fab_rc fab_ingest_finish(struct fab_ingest *ingest, struct fab_err *err);
+
 /* Write everything, then in one durable transaction the pins and roots; end the lease and free the
  * ingest in every case. Without FAB_OK nothing was pinned and the blocks that this ingest alone
  * brought are gone again. `stats` may be NULL. */

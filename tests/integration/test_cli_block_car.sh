@@ -104,6 +104,26 @@ size=$(stat -c %s d.car)
 cp d.car rot.car
 printf 'XX' | dd of=rot.car bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
 refuses 1 'hash|CID|baf' fabric car import rot.car
+# One that is well-formed and lacks its last block.
+python3 - d.car lacks.car <<'P'
+import sys
+data = open(sys.argv[1], 'rb').read()
+def varint(at):
+    n = shift = 0
+    while True:
+        n |= (data[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if not data[at - 1] & 128: return n, at
+at, starts = 0, []
+while at < len(data):
+    starts.append(at)
+    n, at = varint(at)
+    at += n
+open(sys.argv[2], 'wb').write(data[:starts[-1]])
+P
+refuses 1 'not whole: 1 of its blocks' fabric car import lacks.car
+echo -n '{"a":{"/":"bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"}}' >lacks.json
+refuses 1 'not whole' fabric block put --codec dag-json --pin lacks.json
 silent fabric pin ls
 eq '' "$(out)"
 ok fabric gc --json

@@ -10,6 +10,7 @@ refuses 2 'no command' fabric
 refuses 2 "unknown command 'putt'; did you mean .fabric put.?" fabric putt x
 refuses 2 "unknown command 'frobnicate'; see .fabric help" fabric frobnicate
 refuses 2 "unknown command 'pin ad'.*fabric pin add" fabric pin ad
+refuses 2 'UTF-8' fabric job run --name $'\xff' -- true
 refuses 2 "see .fabric help pin" fabric pin
 refuses 2 "see .fabric help pin" fabric pin frobnicate
 refuses 2 'put: unknown option --wrapp .did you mean --wrap.' fabric put --wrapp x
@@ -32,6 +33,19 @@ refuses 2 'api' fabric --api http://127.0.0.1:1 df
 refuses 2 'api' fabric df --api=http://127.0.0.1:1
 refuses 2 'API' env FABRIC_API=http://127.0.0.1:1 "$FABRIC_BIN/fabric" df
 refuses 2 'empty' fabric get "$X" -o ''
+
+# A recursive pin does not become a direct one by the way.
+refuses 1 'pinned recursively' fabric pin add --direct "$D"
+eq recursive "$(fabric pin ls --json "$D" | jq -r '.[0].mode')"
+
+# Standard input that is closed is not an empty file; a limit on the size of files is an error like another.
+closed_stdin() { "$@" <&-; }
+refuses 1 'Bad file descriptor' closed_stdin fabric put -
+refuses 1 'Bad file descriptor' closed_stdin fabric block put -
+limited() { (ulimit -f 1000 && exec "$@"); }
+refuses 1 'File too large|input.output error' limited fabric put --home "$work/limited" d/big
+refuses 1 'File too large|input.output error' limited fabric get "$D" -o too-large
+[[ -z $(ls -d too-large .fabric-* 2>/dev/null) ]] || fail "a get beyond the limit left something"
 
 # Control characters of an argument do not reach the terminal.
 exits 2 fabric $'pu\e[31mt\n'

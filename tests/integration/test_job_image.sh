@@ -112,6 +112,14 @@ ls /tmp/fabric-evil* /evil1 "$FABRIC_HOME"/evil* "$FABRIC_HOME"/tmp/evil* 2>/dev
 hostile dev.tar
 ok fabric image import --json evil
 eq 1 "$(jq .skipped .out)" "device nodes are left out"
+# Holes at the end of files, and what an import that was killed has left.
+cp -a l1 sparse && truncate -s 1M sparse/empty && echo start >sparse/start && truncate -s 1M sparse/start
+tar -C sparse -Scf holes.tar .
+hostile holes.tar
+mkdir "$FABRIC_HOME/tmp/image-killed"
+ok fabric image import -q evil
+ok fabric job run --image "$(cat .out)" -- /bin/busybox stat -c %s /empty /start
+eq '1048576 1048576' "$(tr '\n' ' ' <.out | sed 's/ $//')" "files with holes at their end"
 head -c 100000 /dev/urandom >noise
 refuses 1 'not a' fabric image import noise
 refuses 1 'cannot' fabric image import missing.tar

@@ -19,7 +19,7 @@ running()
 }
 
 ok fabric job run -- true
-for signal in INT TERM; do
+for signal in INT TERM HUP; do
     # A shell's background job ignores SIGINT; python gives it back.
     python3 -c '
 import os, signal, sys
@@ -73,6 +73,36 @@ ok fabric job ls
 kill $reader || fail "who reads the log was ended"
 wait $writer $reader 2>/dev/null
 eq '' "$(traces)" "traces of a container that the runtime does not know"
+
+# Without conmon nobody supervises the job: it is ended.
+fabric job run -- sleep 457654.$$ 2>err.conmon &
+pid=$!
+running 457654.$$
+kill -9 "$(pgrep -f "conmon.*$FABRIC_HOME")"
+wait $pid
+eq 125 $? "the exit code without conmon"
+grep -q 'conmon ended' err.conmon || fail "no word about conmon: $(cat err.conmon)"
+eq '' "$(traces)" "traces of a job without conmon"
+
+# Who is interrupted while he waits for an input that another unpacks does not touch it.
+mkdir wanted && echo wanted >wanted/f && wanted=$(fabric put -q wanted)
+ok fabric job run --input w="$wanted" -- true
+entry=$(ls -d "$FABRIC_HOME"/cache/in/*"$wanted".job)
+mv "$entry" "$entry.new"
+(exec flock -s "$entry.lock" sleep 407654.$$) &
+holder=$!
+for _ in $(seq 50); do pgrep -f "^sleep 40765[4][.]$$" >/dev/null && break; sleep 0.1; done
+fabric job run --no-cache --input w="$wanted" -- true 2>err.waits &
+pid=$!
+sleep 0.5
+kill -TERM $pid
+wait $pid
+eq 130 $? "the exit code of one who waits for an input: $(cat err.waits)"
+[[ -e $entry.new/f && ! -e $entry ]] || fail "what another unpacks was touched"
+pkill -f "^sleep 40765[4][.]$$"
+wait $holder 2>/dev/null
+ok fabric job run --no-cache --input w="$wanted" -- cat /in/w/f
+eq wanted "$(cat .out)"
 
 # Without a bundle there is nothing to run, and nobody waits for one.
 mkdir wide && for i in $(seq 520); do : >wide/f$i; done

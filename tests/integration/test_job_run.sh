@@ -68,7 +68,7 @@ exits 125 fabric job run --input nameless -- true
 exits 125 fabric job run --input d=bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq -- true
 # One copy on disk, however many jobs use it.
 ok fabric job run --input other="$in" -- true
-eq 1 "$(find "$FABRIC_HOME/cache/in" -maxdepth 1 -name "$in*" ! -name '*.lock' | wc -l)" "cached copies"
+eq 1 "$(find "$FABRIC_HOME/cache/in" -maxdepth 1 -name "*-$in*" ! -name '*.lock' | wc -l)" "cached copies"
 # Content that changes is another input.
 echo B >in/a
 ok fabric job run --input d=in --input c="$in/sub/s" --input f=in/a -- cat /in/f
@@ -84,6 +84,33 @@ eq 640 "$(stat -c %a got/.hid)" "the mode of a hidden file"
 eq 755 "$(stat -c %a got/exe)" "the mode of a program"
 eq exe "$(readlink got/link)" "a symlink"
 [[ -d got/d ]] || fail "an empty folder is lost"
+
+# What cannot be stored is left out, or the job has failed; its logs and its record are there in any case.
+ok fabric job run --no-cache -- sh -c 'echo kept >f; mkfifo p d; mkdir e; mkfifo e/q'
+grep -q '3 fifos, sockets and devices in /out were left out' .err || fail "no word about what was left out"
+cid=$(sed -n 's/^result //p' .err)
+eq 'e f' "$(fabric ls -q "$cid" >/dev/null; fabric get -q "$cid" -o without >/dev/null; ls without | tr '\n' ' ' | sed 's/ $//')"
+exits 125 fabric job run --no-cache -- sh -c 'echo said; i=0; while [ $i -lt 130 ]; do mkdir d; cd d; i=$((i+1)); done'
+grep -q '/out cannot be stored' .err || fail "no reason: $(cat .err)"
+id=$(fabric job ls --json | jq -r '.[0].id')
+eq 'failed 125 said' "$(fabric job show --json "$id" | jq -r '"\(.state) \(.exit)"') $(fabric job logs "$id" 2>/dev/null)"
+
+# ---- the output, whoever reads it
+fabric job run --no-cache --timeout 2s -- seq 1 300000 2>/dev/null | (sleep 3; wc -c) >slow
+eq 1988895 "$(cat slow)" "all output arrives at a slow reader"
+fabric job run --no-cache --disk 20M -- sh -c 'head -c 300000 /dev/zero; i=0; while [ $i -lt 60 ]; do head -c 4M /dev/zero >f$i; i=$((i+1)); sleep 0.05; done' 2>err.disk | (sleep 6; cat >/dev/null)
+eq 137 "${PIPESTATUS[0]}" "the disk limit holds while nobody reads the output"
+to_full() { "$@" >/dev/full; }
+exits 125 to_full fabric job run --no-cache -- sh -c 'echo lost; sleep 0.3; echo done >r'
+grep -q '^fabric: standard output: No space left on device' .err || fail "no word about the output: $(cat .err)"
+eq 'done lost' "$(fabric cat "$(sed -n 's/^result //p' .err)/r") $(fabric job logs "$(fabric job ls --json | jq -r '.[0].id')")"
+
+# ---- another workspace's content is not there, though it is unpacked
+private=$(echo private >private && fabric put -q private)
+ok fabric job run --input p="$private" -- cat /in/p
+refuses 1 'not in the workspace|no workspace' fabric --workspace other cat "$private"
+exits 125 fabric --workspace other job run --input p="$private" -- cat /in/p
+[[ ! -s .out ]] || fail "a job read what only another workspace has"
 
 # ---- the memo table
 ok fabric job run -- sh -c 'echo once; date +%N'

@@ -40,6 +40,13 @@ grep -q 'cannot enforce --memory' .err || fail "a limit that was asked for"
 exits 125 "$FABRIC" job run --cpu 1 -- true
 exits 124 "$FABRIC" job run --timeout 1s -- sh -c '(setsid sleep 50 &); sleep 50'
 exits 137 "$FABRIC" job run --disk 10M -- sh -c 'i=0; while :; do head -c 1M /dev/zero >f$i; i=$((i+1)); sleep 0.05; done'
+# Nor does hiding it help: a folder that its owner cannot read, or not enter.
+for mode in 0300 0600; do
+    exits 137 "$FABRIC" job run --disk 10M -- sh -c "mkdir d; i=0; while :; do chmod 700 d; head -c 1M /dev/zero >d/f\$i; chmod $mode d; i=\$((i+1)); sleep 0.05; done"
+done
+# What is deep and locked is removed all the same.
+ok "$FABRIC" job run -- sh -c 'cd /tmp; i=0; while [ $i -lt 90 ]; do mkdir d; cd d; i=$((i+1)); done; chmod -R 0500 /tmp/d'
+eq '' "$(ls "$FABRIC_HOME/jobs")" "attempts that are left"
 eq memory "$("$FABRIC" job run --json --no-cache -- true | jq -r .unenforced)"
 # What a job locks is kept all the same.
 cid=$("$FABRIC" job run -q --no-cache -- sh -c 'echo locked >f; chmod 0 f; mkdir d; echo deep >d/g; chmod 0 d')

@@ -70,10 +70,6 @@ static struct fab_job make(const char *out, int64_t time)
     job.out = put(out);
     job.out_log = put("same log");
     job.err_log = put("same log");
-    char name[FAB_JOB_PIN_MAX];
-    fab_job_pin_name(&job, name);
-    assert_int_equal(fab_pin_add(store, ws, &job.out, FAB_PIN_RECURSIVE, name, NULL), FAB_OK);
-    assert_int_equal(fab_pin_add(store, ws, &job.out_log, FAB_PIN_RECURSIVE, name, NULL), FAB_OK);
     return job;
 }
 
@@ -126,7 +122,12 @@ static void pins_go_with_the_last_record(void **state)
     assert_int_equal(fab_job_record(store, ws, &a, false, NULL), FAB_OK);
     assert_int_equal(fab_job_record(store, ws, &b, false, NULL), FAB_OK);
     assert_int_equal(fab_job_record(store, ws, &c, false, NULL), FAB_OK);
-    assert_true(pinned(&a.result) && pinned(&a.action));
+    struct fab_pin pin;
+    assert_int_equal(fab_pin_get(store, ws, &a.out, &pin), FAB_OK);
+    assert_int_equal(pin.mode, FAB_PIN_RECURSIVE);
+    assert_int_equal(fab_pin_get(store, ws, &a.result, &pin), FAB_OK);
+    assert_int_equal(pin.mode, FAB_PIN_DIRECT);
+    assert_true(pinned(&a.action) && pinned(&a.out_log) && pinned(&a.err_log));
     assert_int_equal(fab_job_remove(store, ws, &a, NULL), FAB_OK);
     assert_false(pinned(&a.result));
     assert_true(pinned(&a.out) && pinned(&a.out_log) && pinned(&a.action));
