@@ -151,9 +151,7 @@ static enum fab_rc store_block(struct fab_cli *cli, const struct fab_cid *cid,
     if (rc != FAB_OK)
         fab_err_set(err, rc, "the block cannot be stored: %s", fab_rc_text(rc));
     if (rc == FAB_OK && pin)
-        rc = fab_ingest_finish(ingest, err);
-    if (rc == FAB_OK && pin)
-        rc = fab_tree_check(cli->store, cli->ws.id, cid, &watch, NULL, err);
+        return fab_pin_commit(cli->store, cli->ws.id, ingest, &root, 1, false, &watch, NULL, err);
     if (rc == FAB_OK)
         return fab_ingest_commit(ingest, &root, 1, NULL, err);
     fab_ingest_abort(ingest);

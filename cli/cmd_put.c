@@ -162,7 +162,9 @@ static const struct fab_option options_table[] = {
      .help = "The pin's name, shown by `fabric pin ls`."},
     {.name = "no-pin", .help = "Do not pin: the roots may be evicted when room is needed."},
     {.name = "hidden", .letter = 'H', .help = "Take hidden entries too."},
-    {.name = "preserve", .help = "Record permissions and modification times (other CIDs result)."},
+    {.name = "preserve",
+     .help = "Record permissions and modification times (other CIDs result). UnixFS takes "
+             "permissions of 000 for none: they come back as the usual ones."},
     {.name = NULL},
 };
 

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 void fab_config_init(struct fab_config *config)
 {
@@ -195,6 +197,14 @@ enum fab_rc fab_config_load(const char *path, struct fab_config *out, struct fab
     FILE *file = fopen(path, "re");
     if (!file)
         return fab_err_errno(err, errno, "%s cannot be read", path);
+    struct stat st;
+    char byte;
+    /* libconfuse ends the process when it cannot read. */
+    if (fstat(fileno(file), &st) != 0 || !S_ISREG(st.st_mode) ||
+        pread(fileno(file), &byte, 1, 0) < 0) {
+        fclose(file);
+        return fab_err_set(err, FAB_EINVAL, "%s: is not a file that can be read", path);
+    }
     cfg_t *cfg = cfg_init(options, CFGF_NONE);
     if (!cfg) {
         fclose(file);

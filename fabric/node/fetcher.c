@@ -10,6 +10,7 @@
  * for as long as its patience: then it says what nobody has. What came stays in the store,
  * unpinned, until a collection; the next fetch finds it there. */
 #include "fabric/node/fetch_internal.h"
+#include "storage/files/pin_tree.h"
 
 #include <sodium.h>
 #include <stdarg.h>
@@ -339,7 +340,11 @@ static void commit_run(struct fab_work *work)
     struct fab_err err = {0};
     if (!fetch->ingest)
         return;
-    fetch->commit_rc = fab_ingest_commit(fetch->ingest, &root, whole ? 1 : 0, NULL, &err);
+    /* What was here at the look may have been collected since. */
+    fetch->commit_rc = whole && root.pin
+                           ? fab_pin_commit(fetch->ws->node->store, fetch->ws->id, fetch->ingest,
+                                            &root, 1, true, NULL, NULL, &err)
+                           : fab_ingest_commit(fetch->ingest, &root, whole ? 1 : 0, NULL, &err);
     if (fetch->commit_rc != FAB_OK && fetch->err.rc == FAB_OK)
         fetch->err = err;
 }

@@ -146,7 +146,7 @@ bool fab_attempt_end(const struct fab_attempt_dir *dir)
     int log = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     bool ended = log < 0 && errno == ENOENT; /* nobody was started yet */
     for (long pause = END_PAUSE_MIN; log >= 0 && pause <= END_PAUSE_MAX; pause *= 2) {
-        size_t killed = fab_members_kill(log, strrchr(dir->cgroup, '/'));
+        size_t killed = fab_members_kill(log, strrchr(dir->cgroup, '/'), dir->path);
         ended = killed == 0 && flock(log, LOCK_EX | LOCK_NB) == 0;
         if (ended)
             break;

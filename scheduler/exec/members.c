@@ -52,26 +52,65 @@ static bool in_group(pid_t pid, const char *group)
     return found;
 }
 
+/* A zombie is still listed in its group, until its parent looks: it has ended. */
+static bool is_zombie(pid_t pid)
+{
+    char path[32], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = '\0';
+    const char *name_end = strrchr(text, ')'); /* the name may hold anything */
+    return name_end && strncmp(name_end, ") Z", 3) == 0;
+}
+
+/* conmon keeps the log under a number of its own until it has started the runtime. */
+static bool is_conmon(pid_t pid, const char *dir)
+{
+    char path[32], *arg = NULL, name[16] = "";
+    size_t room = 0;
+    bool found = false;
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    bool conmon = fgets(name, sizeof name, f) && strcmp(name, "conmon\n") == 0;
+    fclose(f);
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    f = conmon ? fopen(path, "re") : NULL;
+    if (!f)
+        return false;
+    while (!found && getdelim(&arg, &room, '\0', f) > 0)
+        found = strcmp(arg, dir) == 0;
+    free(arg);
+    fclose(f);
+    return found;
+}
+
 struct attempt {
-    const char *group;
+    const char *group, *dir;
     bool logged; /* the following is known */
     struct statx log;
 };
 
 static bool belongs(pid_t pid, const struct attempt *attempt)
 {
-    return in_group(pid, attempt->group) || (attempt->logged && writes_log(pid, &attempt->log));
+    return (in_group(pid, attempt->group) && !is_zombie(pid)) || is_conmon(pid, attempt->dir) ||
+           (attempt->logged && writes_log(pid, &attempt->log));
 }
 
-size_t fab_members_kill(int log, const char *group)
+size_t fab_members_kill(int log, const char *group, const char *dir)
 {
-    struct attempt attempt = {.group = group};
+    struct attempt attempt = {.group = group, .dir = dir};
     size_t killed = 0;
     attempt.logged = statx(log, "", AT_EMPTY_PATH, STATX_INO, &attempt.log) == 0;
-    DIR *dir = opendir("/proc");
-    if (!dir)
+    DIR *all = opendir("/proc");
+    if (!all)
         return 0;
-    for (struct dirent *e; (e = readdir(dir));) {
+    for (struct dirent *e; (e = readdir(all));) {
         pid_t pid = isdigit((unsigned char)e->d_name[0]) ? (pid_t)strtol(e->d_name, NULL, 10) : 0;
         if (pid <= 0 || pid == getpid() || !belongs(pid, &attempt))
             continue;
@@ -85,6 +124,6 @@ size_t fab_members_kill(int log, const char *group)
         if (handle >= 0)
             close(handle);
     }
-    closedir(dir);
+    closedir(all);
     return killed;
 }

@@ -42,8 +42,7 @@
     X(archive_write_new)                                                                           \
     X(archive_write_open2)                                                                         \
     X(archive_write_set_bytes_per_block)                                                           \
-    X(archive_write_set_format_pax_restricted)                                                     \
-    X(archive_write_set_options)
+    X(archive_write_set_format_pax_restricted)
 
 /* The functions under their own names. */
 struct fab_archive_lib {

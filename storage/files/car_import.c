@@ -141,19 +141,7 @@ static enum fab_rc import_open(struct import *im)
     return lane_new(im->ingest, FAB_BLOCK_MAX, &im->lane);
 }
 
-/* What is pinned must be whole: looked at once it can be read, and taken back if it is not. */
-static enum fab_rc check_roots(struct import *im)
-{
-    struct fab_watch quiet = {.cancel = im->options->watch.cancel};
-    if (im->options->no_pin)
-        return FAB_OK;
-    FAB_TRY(fab_ingest_finish(im->ingest, im->err));
-    for (size_t i = 0; i < im->root_count; i++)
-        FAB_TRY(fab_tree_check(im->store, im->ws, &im->roots[i], &quiet, NULL, im->err));
-    return FAB_OK;
-}
-
-/* Everything becomes durable, with the roots, pinned or not. */
+/* Everything becomes durable, with the roots: pinned, and then they must be whole, or not. */
 static enum fab_rc commit(struct import *im)
 {
     struct fab_ingest_stats stats;
@@ -164,7 +152,10 @@ static enum fab_rc commit(struct import *im)
     for (size_t i = 0; i < n; i++)
         roots[i] = (struct fab_ingest_root){
             .cid = im->roots[i], .pin = !im->options->no_pin, .name = im->options->name};
-    enum fab_rc rc = fab_ingest_commit(im->ingest, roots, n, &stats, im->err);
+    const struct fab_watch quiet = {.cancel = im->options->watch.cancel};
+    enum fab_rc rc = im->options->no_pin ? fab_ingest_commit(im->ingest, roots, n, &stats, im->err)
+                                         : fab_pin_commit(im->store, im->ws, im->ingest, roots, n,
+                                                          false, &quiet, &stats, im->err);
     im->ingest = NULL;
     free(roots);
     if (rc == FAB_OK) {
@@ -186,8 +177,6 @@ static enum fab_rc import(struct import *im, int fd)
         lane_stop(im->lane);
     if (rc == FAB_OK)
         rc = import_failed(im);
-    if (rc == FAB_OK)
-        rc = check_roots(im);
     if (rc == FAB_OK)
         rc = commit(im);
     else if (im->ingest && rc == fab_ingest_failed(im->ingest) && im->err->msg[0] == '\0')

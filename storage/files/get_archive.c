@@ -234,9 +234,9 @@ static enum fab_rc archive_open(struct tar *tar)
     tar->archive = tar->lib->archive_write_new();
     if (!tar->archive)
         return FAB_ENOMEM;
-    /* Names are any bytes: they are declared as such and not converted. */
+    /* Names are any bytes. In this program's locale, C, all but ASCII cannot be converted: then
+     * libarchive writes them as they are, declares that (hdrcharset=BINARY), and warns. */
     if (tar->lib->archive_write_set_format_pax_restricted(tar->archive) != ARCHIVE_OK ||
-        tar->lib->archive_write_set_options(tar->archive, "hdrcharset=BINARY") < ARCHIVE_WARN ||
         tar->lib->archive_write_set_bytes_per_block(tar->archive, 0) != ARCHIVE_OK ||
         tar->lib->archive_write_open2(tar->archive, tar, NULL, on_write, NULL, NULL) != ARCHIVE_OK)
         return archive_fault(tar);

@@ -81,7 +81,8 @@ struct get_job {
     struct fab_err *err;
     bool zero_known; /* the leaf of zeros that came last */
     struct fab_cid zero;
-    size_t zeros_n; /* bytes of zeros whose CID is known; 0: none */
+    uint64_t zero_n; /* its bytes */
+    size_t zeros_n;  /* bytes of zeros whose CID is known; 0: none */
     struct fab_cid zeros;
 };
 
@@ -104,7 +105,7 @@ enum fab_rc get_fail(struct get_job *job, enum fab_rc rc, int error, const struc
                      const char *name, const char *what);
 enum fab_rc get_fail_source(struct get_job *job, enum fab_rc rc, const struct source *source,
                             const struct get_node *dir, const char *name);
-bool get_known_zero(struct get_job *job, const struct fab_cid *cid);
+bool get_known_zero(struct get_job *job, const struct fab_cid *cid, uint64_t n);
 enum fab_rc get_set_attr(int fd, const struct fab_unixfs_attr *attr);
 
 /* get_walk.c */

@@ -45,7 +45,7 @@ static enum fab_rc on_leaf(void *arg, uint64_t offset, const struct fab_cid *lea
     FAB_TRY(tick(job));
     if (payload == 0)
         return FAB_OK;
-    if (get_known_zero(job, leaf)) {
+    if (get_known_zero(job, leaf, payload)) {
         if (get_count(job, payload) == FAB_OK)
             return FAB_OK;
         return get_fail(job, FAB_ELIMIT, 0, l->file->parent, l->file->name,

@@ -134,19 +134,20 @@ static bool is_zero(struct fab_slice data)
            data.p[data.n / 2] == 0 && memcmp(data.p, data.p + 1, data.n - 1) == 0;
 }
 
-bool get_known_zero(struct get_job *job, const struct fab_cid *cid)
+bool get_known_zero(struct get_job *job, const struct fab_cid *cid, uint64_t n)
 {
     pthread_mutex_lock(&job->mutex);
-    bool known = job->zero_known && fab_cid_eq(&job->zero, cid);
+    bool known = job->zero_known && job->zero_n == n && fab_cid_eq(&job->zero, cid);
     pthread_mutex_unlock(&job->mutex);
     return known;
 }
 
-static void note_zero(struct get_job *job, const struct fab_cid *cid)
+static void note_zero(struct get_job *job, const struct fab_cid *cid, uint64_t n)
 {
     pthread_mutex_lock(&job->mutex);
     job->zero_known = true;
     job->zero = *cid;
+    job->zero_n = n;
     pthread_mutex_unlock(&job->mutex);
 }
 
@@ -229,7 +230,7 @@ static enum fab_rc do_leaf(struct get_job *job, struct source *source, struct ge
                            struct fab_slice data)
 {
     if (is_hole(job, item, data)) {
-        note_zero(job, &item->cid); /* the file has its length already */
+        note_zero(job, &item->cid, data.n); /* the file has its length already */
         return FAB_OK;
     }
     int error = write_data(job, source, item, item->node->fd, data);

@@ -144,3 +144,40 @@ enum fab_rc fab_pin_tree(struct fab_store *store, uint32_t ws, const struct fab_
     fab_lease_release(lease);
     return rc;
 }
+
+static enum fab_rc hold_whole(struct fab_store *store, uint32_t ws, const struct fab_cid *root,
+                              const struct fab_watch *watch, struct fab_lease **out,
+                              struct fab_err *err)
+{
+    FAB_TRY(fab_lease_root(store, ws, root, out, err));
+    return tree_check(store, ws, root, watch, NULL, err);
+}
+
+enum fab_rc fab_pin_commit(struct fab_store *store, uint32_t ws, struct fab_ingest *ingest,
+                           const struct fab_ingest_root *roots, size_t n, bool keep,
+                           const struct fab_watch *watch, struct fab_ingest_stats *stats,
+                           struct fab_err *err)
+{
+    struct fab_lease *leases[FAB_PIN_COMMIT_MAX] = {NULL};
+    enum fab_rc rc = fab_ingest_finish(ingest, err);
+    if (rc == FAB_OK && n > FAB_PIN_COMMIT_MAX)
+        rc = fab_err_set(err, FAB_ELIMIT,
+                         "%zu roots are too many to be pinned at once, %d are possible; do without "
+                         "the pins and make those that you need",
+                         n, FAB_PIN_COMMIT_MAX);
+    for (size_t i = 0; rc == FAB_OK && i < n; i++)
+        if (roots[i].pin)
+            rc = hold_whole(store, ws, &roots[i].cid, watch, &leases[i], err);
+    if (rc == FAB_OK) {
+        rc = fab_ingest_commit(ingest, roots, n, stats, err);
+        ingest = NULL;
+    }
+    for (size_t i = 0; i < FAB_PIN_COMMIT_MAX; i++)
+        fab_lease_release(leases[i]);
+    if (ingest && keep && fab_ingest_failed(ingest) == FAB_OK) {
+        FAB_UNUSED enum fab_rc kept = fab_ingest_commit(ingest, NULL, 0, NULL, NULL);
+        ingest = NULL;
+    }
+    fab_ingest_abort(ingest); /* after the leases, which would keep what is to go */
+    return rc;
+}

@@ -29,4 +29,15 @@ FAB_MUST enum fab_rc fab_pin_tree(struct fab_store *store, uint32_t ws, const st
                                   const struct fab_watch *watch, struct fab_tree_stats *out,
                                   struct fab_err *err);
 
+#define FAB_PIN_COMMIT_MAX 256 /* roots: each has a lease, and so a descriptor, for the time */
+
+/* fab_ingest_commit, once everything below the roots that are to be pinned is known to be there, be
+ * it that the ingest brought it or found it: leases keep that from the look to the pins. Without
+ * FAB_OK nothing was pinned, and what the ingest alone brought is gone again, or with `keep` stays
+ * without a pin. FAB_ELIMIT over FAB_PIN_COMMIT_MAX roots. `watch` and `stats` may be NULL. */
+FAB_MUST enum fab_rc fab_pin_commit(struct fab_store *store, uint32_t ws, struct fab_ingest *ingest,
+                                    const struct fab_ingest_root *roots, size_t n, bool keep,
+                                    const struct fab_watch *watch, struct fab_ingest_stats *stats,
+                                    struct fab_err *err);
+
 #endif

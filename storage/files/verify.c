@@ -56,6 +56,8 @@ static void item_check(struct source *source, struct verify_item *item, enum fab
     item->verdict = VERDICT_GONE;
     if (rc == FAB_ENOENT)
         return;
+    if (rc == FAB_EFORMAT) /* where its bytes should be the file ends */
+        rc = FAB_EHASH;
     if (rc == FAB_OK)
         rc = fab_cid_check(&item->cid, data);
     if (rc == FAB_OK)

@@ -74,15 +74,17 @@ static bool over(uint64_t quota, uint64_t used, uint64_t more)
     return quota && (used > quota || more > quota - used);
 }
 
-/* The block is visible already: stamp it, so that no collection that runs takes it. */
+/* The block is visible already: stamp it, so that no collection that runs takes it. One that two
+ * puts have brought belongs to none, so that neither takes it back while the other needs it. */
 static enum fab_rc restamp(struct store_change *change, MDB_val key, MDB_val value, uint64_t owner)
 {
     struct store_entry entry;
     store_entry_parse(value, &entry);
-    if (entry.gen == change->gen && entry.owner == owner)
+    uint64_t whose = entry.owner == owner ? owner : 0;
+    if (entry.gen == change->gen && entry.owner == whose)
         return FAB_OK;
     entry.gen = change->gen;
-    entry.owner = owner;
+    entry.owner = whose;
     uint8_t bytes[ENTRY_BYTES];
     entry_bytes(&entry, bytes);
     value = (MDB_val){.mv_size = sizeof bytes, .mv_data = bytes};

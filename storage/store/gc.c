@@ -328,13 +328,25 @@ static enum fab_rc sweep(struct gc *gc)
 
 /* ---- the end ---- */
 
-/* Forget the unpinned roots that went, end the log of pins, make it all durable. */
+/* One that a put brought meanwhile stays, as its blocks do. */
+static bool root_stays(struct gc *gc, MDB_txn *txn, const struct fab_cid *root)
+{
+    struct store_entry entry;
+    return store_mark_has(gc->mark, fab_cid_mh(root)) ||
+           (store_entry_get(gc->store, txn, gc->ws, fab_cid_mh(root), &entry) == FAB_OK &&
+            entry.gen >= gc->threshold);
+}
+
+/* Forget the unpinned roots that went, end the log of pins, make it all durable. After a failure
+ * (`so_far`) only the log ends. */
 static enum fab_rc close_generation(struct gc *gc, enum fab_rc so_far)
 {
     MDB_txn *txn;
     MDB_cursor *cursor = NULL;
     FAB_TRY(store_write_begin(gc->store, 0, &txn, gc->err));
     enum fab_rc rc = store_meta_put(gc->store, txn, "collecting", 8, 0);
+    if (rc == FAB_OK)
+        rc = store_rc(mdb_drop(txn, gc->store->dbi[DBI_PINLOG], 0));
     if (rc == FAB_OK && so_far == FAB_OK) {
         rc = store_rc(mdb_cursor_open(txn, gc->store->dbi[DBI_ROOTS], &cursor));
         struct store_key from;
@@ -345,7 +357,7 @@ static enum fab_rc close_generation(struct gc *gc, enum fab_rc so_far)
                memcmp(key.mv_data, from.bytes, 4) == 0) {
             struct fab_cid cid;
             rc = fab_cid_parse(fab_slice((const uint8_t *)key.mv_data + 4, key.mv_size - 4), &cid);
-            if (rc == FAB_OK && !store_mark_has(gc->mark, fab_cid_mh(&cid)))
+            if (rc == FAB_OK && !root_stays(gc, txn, &cid))
                 rc = store_rc(mdb_cursor_del(cursor, 0));
             mrc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
         }
@@ -374,7 +386,7 @@ static enum fab_rc run(struct gc *gc)
     rc = mark_all(gc);
     if (rc == FAB_OK)
         rc = sweep(gc);
-    if (!gc->options->dry_run && gc->mark) {
+    if (!gc->options->dry_run) {
         enum fab_rc closed = close_generation(gc, rc);
         if (rc == FAB_OK)
             rc = closed;

@@ -539,7 +539,7 @@ static enum fab_rc take_back_step(struct fab_ingest *in, struct fab_slice log,
     enum fab_rc rc = store_change_begin(in->store, txn, in->ws, &change);
     *again = false;
     if (rc == FAB_OK && mark) {
-        rc = store_mark_behind(mark, txn, again);
+        rc = store_mark_leases_behind(mark, again);
         if (rc == FAB_OK && store_meta_get(in->store, txn, "pinned", 8, &pinned) == FAB_OK)
             *again |= pinned != marked_at;
     } else if (rc == FAB_OK) {

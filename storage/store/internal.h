@@ -227,7 +227,8 @@ uint64_t store_lease_id(const struct fab_lease *lease);
 /* Everything that the lease's owner stamped carries `gen` or a newer one: older blocks need no
  * protection for its sake. False when it could not be written; the lease then protects more. */
 bool store_lease_raise(struct fab_lease *lease, uint64_t gen);
-/* Every live lease; dead ones are removed. `fn` gets each once. */
+/* Every live lease; dead ones are removed. `fn` gets each once. An error when one lives and cannot
+ * be read: whoever removes blocks must not go on then. */
 enum fab_rc store_lease_each(struct fab_store *store,
                              enum fab_rc (*fn)(void *arg, const struct lease_info *info),
                              void *arg);
@@ -251,7 +252,10 @@ enum fab_rc store_mark_pins(struct store_mark *mark);
 enum fab_rc store_mark_leases(struct store_mark *mark);
 /* The pins that were logged since the last call. */
 enum fab_rc store_mark_pinlog(struct store_mark *mark);
-/* Inside a write transaction of the store: is there a pin or a lease that is not marked yet? */
+/* Inside a write transaction of the store: is there a lease that is not marked yet? For whoever
+ * counts the pins himself: pins are logged for the collection that runs only. */
+enum fab_rc store_mark_leases_behind(struct store_mark *mark, bool *out);
+/* The same, or a pin that the collection has not marked yet? */
 enum fab_rc store_mark_behind(struct store_mark *mark, MDB_txn *txn, bool *out);
 /* Begin another epoch; blocks that only a dropped epoch reached count as unmarked. One may be
  * dropped. */

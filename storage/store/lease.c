@@ -102,23 +102,28 @@ void fab_lease_release(struct fab_lease *lease)
     free(lease);
 }
 
-/* Read one lease file; false when its owner is dead (then it is removed) or it is gone. */
-static bool read_lease(int dir, const char *name, struct lease_info *out)
+/* Read one lease file. FAB_ENOENT when it is gone, or its owner is dead: then it is removed. A
+ * lease that lives and cannot be read is an error: to overlook it would cost its owner his blocks.
+ */
+static enum fab_rc read_lease(int dir, const char *name, struct lease_info *out)
 {
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return false;
+        return fab_rc_errno(errno);
     uint8_t bytes[LEASE_BYTES_MAX];
-    ssize_t n = -1;
-    if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+    enum fab_rc rc;
+    if (flock(fd, LOCK_SH | LOCK_NB) == 0) {
         unlinkat(dir, name, 0);
-    else
-        n = pread(fd, bytes, sizeof bytes, 0);
+        rc = FAB_ENOENT;
+    } else if (errno != EWOULDBLOCK) {
+        rc = fab_rc_errno(errno);
+    } else {
+        ssize_t n = pread(fd, bytes, sizeof bytes, 0);
+        rc = n < 0 ? fab_rc_errno(errno) : decode(fab_slice(bytes, (size_t)n), out);
+    }
     close(fd);
-    if (n < 0 || decode(fab_slice(bytes, (size_t)n), out) != FAB_OK)
-        return false;
     out->id = strtoull(name, NULL, 16);
-    return true;
+    return rc;
 }
 
 enum fab_rc store_lease_each(struct fab_store *store,
@@ -135,10 +140,15 @@ enum fab_rc store_lease_each(struct fab_store *store,
     struct dirent *entry;
     while (rc == FAB_OK && (errno = 0, entry = readdir(dir))) {
         struct lease_info info;
-        if (entry->d_name[0] != '.' && read_lease(dirfd(dir), entry->d_name, &info))
+        if (entry->d_name[0] == '.')
+            continue;
+        rc = read_lease(dirfd(dir), entry->d_name, &info);
+        if (rc == FAB_OK)
             rc = fn(arg, &info);
+        else if (rc == FAB_ENOENT)
+            rc = FAB_OK;
     }
-    if (rc == FAB_OK && errno)
+    if (rc == FAB_OK && !entry && errno)
         rc = fab_rc_errno(errno);
     closedir(dir);
     return rc;

@@ -5,8 +5,9 @@
  * large the store is. The store itself is read in short transactions. Each mark remembers the epoch
  * that made it, so that one root too many can be dropped again (eviction).
  *
- * A block is marked "walked" when its links were followed, and plainly when only a direct pin holds
- * it. */
+ * The set says of a multihash which epoch marked it first, and for each codec with links which one
+ * followed them: the same bytes may be a leaf here, a file's content there and a node elsewhere. A
+ * block that is not there is marked and not walked, since it may come. */
 #include "storage/store/internal.h"
 
 #include "storage/dag/links.h"
@@ -26,7 +27,7 @@
 #define OPS_MAX      4000 /* operations per transaction of the temporary environment */
 #define READ_SECONDS 0.1  /* age at which the read transaction is renewed */
 #define PINS_STEP    256
-#define WALKED       1u
+#define WALKS        3 /* codecs with links */
 
 struct store_mark {
     struct fab_store *store;
@@ -127,6 +128,35 @@ static enum fab_rc op_done(struct store_mark *mark)
     return store_rc(txn_renew(mark));
 }
 
+/* Make mark-ID/ and lock it. Another collection that looks for dead ones may take it away before it
+ * is locked: then another is made. An errno. */
+static int make_dir(struct store_mark *mark)
+{
+    for (;;) {
+        uint32_t id;
+        struct stat st;
+        if (getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
+            return errno;
+        snprintf(mark->name, sizeof mark->name, "mark-%08x", id);
+        if (mkdirat(mark->store->dirfd, mark->name, 0700) != 0) {
+            mark->name[0] = '\0';
+            return errno;
+        }
+        int fd = openat(mark->store->dirfd, mark->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        bool gone = fd < 0 && errno == ENOENT;
+        if (fd < 0 && !gone)
+            return errno;
+        if (!gone)
+            gone = flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &st) != 0 || st.st_nlink == 0;
+        if (!gone) {
+            mark->lock_fd = fd;
+            return 0;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+}
+
 enum fab_rc store_mark_new(struct fab_store *store, uint32_t ws, const atomic_bool *cancel,
                            struct store_mark **out, struct fab_err *err)
 {
@@ -137,32 +167,20 @@ enum fab_rc store_mark_new(struct fab_store *store, uint32_t ws, const atomic_bo
         (struct store_mark){.store = store, .ws = ws, .cancel = cancel, .lock_fd = -1, .epoch = 1};
     remove_dead(store);
     mark->stack = calloc(STACK_MAX, sizeof *mark->stack);
-    uint32_t id;
     char *path = NULL;
-    int rc = ENOMEM;
-    if (!mark->stack || getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
-        goto out;
-    snprintf(mark->name, sizeof mark->name, "mark-%08x", id);
-    rc = mkdirat(store->dirfd, mark->name, 0700) == 0 ? MDB_SUCCESS : errno;
-    if (rc)
-        goto out;
-    mark->lock_fd = openat(store->dirfd, mark->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    rc = mark->lock_fd >= 0 && flock(mark->lock_fd, LOCK_EX | LOCK_NB) == 0 ? MDB_SUCCESS : errno;
-    if (rc)
-        goto out;
-    rc = asprintf(&path, "%s/%s", store->dir, mark->name) < 0 ? ENOMEM : MDB_SUCCESS;
-    if (rc) {
+    int rc = mark->stack ? make_dir(mark) : ENOMEM;
+    if (!rc && asprintf(&path, "%s/%s", store->dir, mark->name) < 0) {
         path = NULL;
-        goto out;
+        rc = ENOMEM;
     }
-    rc = env_open(mark, path);
+    if (!rc)
+        rc = env_open(mark, path);
     if (!rc)
         rc = mdb_txn_begin(mark->env, NULL, 0, &mark->txn);
     if (!rc)
         rc = mdb_dbi_open(mark->txn, "seen", MDB_CREATE, &mark->seen);
     if (!rc)
         rc = mdb_dbi_open(mark->txn, "todo", MDB_CREATE, &mark->todo);
-out:
     free(path);
     if (rc) {
         store_err(err, store, rc, "cannot make the collection's work file");
@@ -263,24 +281,51 @@ static enum fab_rc pop(struct store_mark *mark, struct fab_cid *out)
 
 /* ---- the set ---- */
 
-/* Mark a block. *fresh: its links are to be followed now. */
-static enum fab_rc mark_block(struct store_mark *mark, struct fab_slice mh, bool walk, bool *fresh)
+struct seen {
+    uint32_t first;         /* the epoch that marked it */
+    uint32_t walked[WALKS]; /* the epoch that followed its links as a node of this codec; 0: none */
+};
+
+#define SEEN_BYTES (4 * (1 + WALKS))
+
+static void seen_read(MDB_val value, struct seen *out)
 {
-    uint8_t bytes[4];
-    uint32_t flag = mark->epoch << 1 | (walk ? WALKED : 0);
-    store_le_put(bytes, 4, flag);
+    const uint8_t *p = value.mv_data;
+    out->first = (uint32_t)store_le_get(p, 4);
+    for (size_t i = 0; i < WALKS; i++)
+        out->walked[i] = (uint32_t)store_le_get(p + 4 + 4 * i, 4);
+}
+
+/* `flags` of mdb_put. With MDB_NOOVERWRITE, *seen becomes what is there, if it is. */
+static int seen_write(struct store_mark *mark, struct fab_slice mh, struct seen *seen,
+                      unsigned flags)
+{
+    uint8_t bytes[SEEN_BYTES];
+    store_le_put(bytes, 4, seen->first);
+    for (size_t i = 0; i < WALKS; i++)
+        store_le_put(bytes + 4 + 4 * i, 4, seen->walked[i]);
     MDB_val key = store_val(mh), value = {.mv_size = sizeof bytes, .mv_data = bytes};
-    int rc = mdb_put(mark->txn, mark->seen, &key, &value, MDB_NOOVERWRITE);
-    bool counted = true;
+    int rc = mdb_put(mark->txn, mark->seen, &key, &value, flags);
+    if (rc == MDB_KEYEXIST)
+        seen_read(value, seen);
+    return rc;
+}
+
+static bool holds(const struct store_mark *mark, uint32_t epoch)
+{
+    return epoch && epoch != mark->dropped;
+}
+
+/* Mark a block; *out is what is known of it then. */
+static enum fab_rc mark_block(struct store_mark *mark, struct fab_slice mh, struct seen *out)
+{
+    *out = (struct seen){.first = mark->epoch};
+    int rc = seen_write(mark, mh, out, MDB_NOOVERWRITE);
     if (rc == MDB_KEYEXIST) {
-        uint32_t old = (uint32_t)store_le_get(value.mv_data, 4);
-        bool lost = mark->dropped && old >> 1 == mark->dropped;
-        *fresh = lost || (walk && !(old & WALKED));
-        if (!*fresh)
+        if (holds(mark, out->first))
             return FAB_OK;
-        counted = lost;
-        value = (MDB_val){.mv_size = sizeof bytes, .mv_data = bytes};
-        rc = mdb_put(mark->txn, mark->seen, &key, &value, 0);
+        out->first = mark->epoch;
+        rc = seen_write(mark, mh, out, 0);
     }
     if (rc)
         return store_rc(rc);
@@ -288,57 +333,75 @@ static enum fab_rc mark_block(struct store_mark *mark, struct fab_slice mh, bool
     enum fab_rc there = store_entry_get(mark->store, mark->read, mark->ws, mh, &entry);
     if (there != FAB_OK && there != FAB_ENOENT)
         return there;
-    if (there == FAB_OK && counted) {
+    if (there == FAB_OK) {
         mark->epoch_blocks++;
         mark->epoch_bytes += entry.size;
     }
-    *fresh = true;
     return op_done(mark);
 }
 
 bool store_mark_has(struct store_mark *mark, struct fab_slice mh)
 {
+    struct seen seen;
     MDB_val key = store_val(mh), value;
     if (mdb_get(mark->txn, mark->seen, &key, &value) != MDB_SUCCESS)
         return false;
-    return !mark->dropped || store_le_get(value.mv_data, 4) >> 1 != mark->dropped;
+    seen_read(value, &seen);
+    return holds(mark, seen.first);
 }
 
-static bool is_leaf(uint64_t codec)
+/* The place of a codec in `walked`, WALKS for those without links. */
+static size_t walk_of(uint64_t codec)
 {
-    return codec != FAB_CODEC_DAG_PB && codec != FAB_CODEC_DAG_CBOR && codec != FAB_CODEC_DAG_JSON;
+    switch (codec) {
+    case FAB_CODEC_DAG_PB:
+        return 0;
+    case FAB_CODEC_DAG_CBOR:
+        return 1;
+    case FAB_CODEC_DAG_JSON:
+        return 2;
+    default:
+        return WALKS;
+    }
 }
 
 static enum fab_rc see_link(void *arg, const struct fab_cid *link)
 {
     struct store_mark *mark = arg;
-    bool fresh;
-    mark->link_rc =
-        is_leaf(link->codec) ? mark_block(mark, fab_cid_mh(link), true, &fresh) : push(mark, link);
+    struct seen seen;
+    mark->link_rc = walk_of(link->codec) == WALKS ? mark_block(mark, fab_cid_mh(link), &seen)
+                                                  : push(mark, link);
     return mark->link_rc;
+}
+
+/* FAB_ENOENT when the block is not there. */
+static enum fab_rc block_bytes(struct store_mark *mark, const struct fab_cid *cid,
+                               struct fab_slice *out)
+{
+    struct store_entry entry;
+    if (fab_cid_mh_code(cid) == FAB_MH_IDENTITY) {
+        *out = fab_cid_digest(cid);
+        return FAB_OK;
+    }
+    FAB_TRY(store_entry_get(mark->store, mark->read, mark->ws, fab_cid_mh(cid), &entry));
+    return store_block_bytes(mark->store, mark->read, fab_cid_mh(cid), entry.size, out);
 }
 
 static enum fab_rc visit(struct store_mark *mark, const struct fab_cid *cid)
 {
-    bool fresh;
-    FAB_TRY(read_fresh(mark));
-    FAB_TRY(mark_block(mark, fab_cid_mh(cid), true, &fresh));
-    if (!fresh || is_leaf(cid->codec))
-        return FAB_OK;
+    struct seen seen;
     struct fab_slice data;
-    if (fab_cid_mh_code(cid) == FAB_MH_IDENTITY) {
-        data = fab_cid_digest(cid);
-    } else {
-        struct store_entry entry;
-        enum fab_rc there =
-            store_entry_get(mark->store, mark->read, mark->ws, fab_cid_mh(cid), &entry);
-        if (there != FAB_OK) /* missing: nothing below it can be known */
-            return there == FAB_ENOENT ? FAB_OK : there;
-        there = store_block_bytes(mark->store, mark->read, fab_cid_mh(cid), entry.size, &data);
-        if (there != FAB_OK)
-            return there == FAB_ENOENT ? FAB_OK : there;
-    }
-    enum fab_rc rc = fab_dag_links(cid->codec, data, see_link, mark);
+    size_t walk = walk_of(cid->codec);
+    FAB_TRY(read_fresh(mark));
+    FAB_TRY(mark_block(mark, fab_cid_mh(cid), &seen));
+    if (walk == WALKS || holds(mark, seen.walked[walk]))
+        return FAB_OK;
+    enum fab_rc rc = block_bytes(mark, cid, &data);
+    if (rc != FAB_OK) /* missing, or its bytes are: nothing below it can be known now */
+        return rc == FAB_ENOENT || rc == FAB_EFORMAT ? FAB_OK : rc;
+    seen.walked[walk] = mark->epoch;
+    FAB_TRY(store_rc(seen_write(mark, fab_cid_mh(cid), &seen, 0)));
+    rc = fab_dag_links(cid->codec, data, see_link, mark);
     /* Our own failure, not the block's: marks that are not complete must not be used. */
     if (mark->link_rc != FAB_OK)
         return mark->link_rc;
@@ -348,10 +411,10 @@ static enum fab_rc visit(struct store_mark *mark, const struct fab_cid *cid)
 
 enum fab_rc store_mark_root(struct store_mark *mark, const struct fab_cid *root, bool direct)
 {
-    bool fresh;
+    struct seen seen;
     enum fab_rc rc = read_fresh(mark);
     if (rc == FAB_OK)
-        rc = direct ? mark_block(mark, fab_cid_mh(root), false, &fresh) : push(mark, root);
+        rc = direct ? mark_block(mark, fab_cid_mh(root), &seen) : push(mark, root);
     struct fab_cid cid;
     while (rc == FAB_OK && (rc = pop(mark, &cid)) == FAB_OK)
         rc = visit(mark, &cid);
@@ -493,19 +556,22 @@ static enum fab_rc lease_behind(void *arg, const struct lease_info *info)
     return FAB_OK;
 }
 
+enum fab_rc store_mark_leases_behind(struct store_mark *mark, bool *out)
+{
+    enum fab_rc rc = store_lease_each(mark->store, lease_behind, mark);
+    *out = rc == FAB_EEXIST;
+    return rc == FAB_EEXIST ? FAB_OK : rc;
+}
+
 enum fab_rc store_mark_behind(struct store_mark *mark, MDB_txn *txn, bool *out)
 {
     uint64_t seq;
     MDB_val value;
     enum fab_rc rc = pinlog_next(mark, txn, &seq, &value);
     if (rc == FAB_ENOENT)
-        rc = store_lease_each(mark->store, lease_behind, mark);
-    else if (rc == FAB_OK)
-        rc = FAB_EEXIST;
-    if (rc != FAB_OK && rc != FAB_EEXIST)
-        return rc;
-    *out = rc == FAB_EEXIST;
-    return FAB_OK;
+        return store_mark_leases_behind(mark, out);
+    *out = rc == FAB_OK;
+    return rc;
 }
 
 void store_mark_epoch(struct store_mark *mark)

@@ -34,6 +34,10 @@ refuses 2 'api' fabric df --api=http://127.0.0.1:1
 refuses 2 'API' env FABRIC_API=http://127.0.0.1:1 "$FABRIC_BIN/fabric" df
 refuses 2 'empty' fabric get "$X" -o ''
 
+# A configuration that is no file.
+mkdir -p "$work/odd/fabric.conf"
+refuses 1 'fabric.conf: is not a file' fabric --home "$work/odd" df
+
 # A recursive pin does not become a direct one by the way.
 refuses 1 'pinned recursively' fabric pin add --direct "$D"
 eq recursive "$(fabric pin ls --json "$D" | jq -r '.[0].mode')"

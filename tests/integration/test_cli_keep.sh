@@ -117,6 +117,20 @@ ok fabric verify --repair
 silent fabric verify -q
 refuses 1 "$LARGE" fabric cat "$LARGE"
 
+# And when the file has lost its end: what lay there is named, dropped, and can be put again.
+make_bytes 3000000 lost >lost
+LOST=$(fabric put -q lost)
+truncate -s 1M "$FABRIC_HOME/store/blocks.dat"
+exits 1 fabric verify
+(($(grep -c '^rotten ' .out) >= 2)) || fail "verify does not name what lay behind the end"
+ok fabric verify --repair
+silent fabric verify -q
+exits 1 fabric cat "$LOST"
+eq "$LOST" "$(fabric put -q lost)"
+ok fabric get --verify "$LOST" -o found
+cmp lost found || fail "what was put again"
+silent fabric verify -q
+
 # Quotas. A write beyond it fails with one line and leaves nothing; unpinned roots make room.
 fresh_home
 mkdir -m 700 "$FABRIC_HOME"

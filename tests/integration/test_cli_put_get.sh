@@ -84,6 +84,9 @@ tar xf t.tar -C untar 2>.tarerr || fail "tar cannot read the archive: $(cat .tar
 diff -r --no-dereference tree "untar/$TREE" || fail "the archive differs"
 fabric get -a "$TREE" -o - >u.tar || fail "archive to a pipe"
 cmp t.tar u.tar || fail "the archive on stdout differs"
+ok fabric get --archive "$TREE/sub" -o plain.tar
+tar tf plain.tar >/dev/null 2>.tarerr
+eq '' "$(cat .tarerr)" "what tar says of plain names"
 refuses 1 't.tar.*exists' fabric get --archive "$TREE" -o t.tar
 ok fabric get --archive "$TREE" -o t.tar --force
 refuses 2 'archive|cat' fabric get "$TREE" -o -
