@@ -290,7 +290,9 @@ static const char *const description[] = {
     "write results to (also its working directory, unless the image names another), a private "
     "/tmp, "
     "and no network. What it leaves in /out becomes a CID, with modes and hidden entries, without "
-    "times; so do its stdout and stderr, which are also shown while it runs.",
+    "times; so do its stdout and stderr, which are also shown while it runs. Fifos, sockets and "
+    "devices are left out with a remark; what cannot be stored for another reason (too deep a "
+    "tree) makes the job a failed one with exit code 125.",
     "The same command with the same environment, inputs, image (or host system) that ended with 0 "
     "before in this workspace is not run again: its result is given at once, if its blocks are "
     "still "

@@ -25,7 +25,8 @@ bool fab_setup(void)
 {
     if (!fill_standard_descriptors())
         return false;
-    signal(SIGXFSZ, SIG_IGN); /* a write beyond `ulimit -f` fails with a reason instead */
+    /* A write beyond `ulimit -f` fails with a reason instead. */
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     /* The store moves large buffers between threads: keep freed memory instead of giving it back
      * and faulting it in again. */
     mallopt(M_MMAP_THRESHOLD, 1 << 30);

@@ -62,7 +62,8 @@ struct fab_bitswap_server_peer {
     size_t outstanding;     /* bytes reserved by running jobs, and composed but not sent */
     uint64_t served;        /* bytes composed */
     uint64_t turn; /* the same plus what is reserved, raised when it comes out of idleness */
-    struct fab_bitswap_job *jobs;
+    struct fab_bitswap_job *jobs; /* that run, or whose answers are not freed yet */
+    unsigned running;
 };
 
 struct fab_bitswap_server {
@@ -263,7 +264,7 @@ static void want_drop(struct fab_bitswap_server *server, struct want *w)
 /* The peer has work again: it does not get the turns that it had no use for. */
 static void peer_wake(struct fab_bitswap_server *server, struct fab_bitswap_server_peer *peer)
 {
-    if (!peer->ready && !peer->refused.len && !peer->jobs && peer->turn < server->turn)
+    if (!peer->ready && !peer->refused.len && !peer->running && peer->turn < server->turn)
         peer->turn = server->turn;
 }
 
@@ -461,6 +462,7 @@ enum fab_rc fab_bitswap_server_take(struct fab_bitswap_server *server,
     if (job->next)
         job->next->prev = job;
     peer->jobs = job;
+    peer->running++;
     if (server->turn < peer->turn)
         server->turn = peer->turn;
     peer->outstanding += job->reserved;
@@ -561,12 +563,7 @@ void fab_bitswap_job_done(struct fab_bitswap_server *server, struct fab_bitswap_
     server->stats.dont_haves += job->dont_haves;
     if (!peer)
         return;
-    if (job->prev)
-        job->prev->next = job->next;
-    else
-        peer->jobs = job->next;
-    if (job->next)
-        job->next->prev = job->prev;
+    peer->running--;
     size_t n = job->message.n;
     peer->outstanding = peer->outstanding + n - job->reserved;
     peer->turn = peer->turn + n - job->reserved;
@@ -588,6 +585,14 @@ void fab_bitswap_job_free(struct fab_bitswap_job *job)
 {
     if (!job)
         return;
+    if (job->peer) { /* until now, so that the removal of the peer finds it */
+        if (job->prev)
+            job->prev->next = job->next;
+        else
+            job->peer->jobs = job->next;
+        if (job->next)
+            job->next->prev = job->prev;
+    }
     fab_buf_fini(&job->refused);
     fab_buf_fini(&job->out);
     free(job);

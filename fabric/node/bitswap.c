@@ -374,6 +374,8 @@ static enum fab_rc take_message(struct node_link *link, struct fab_slice message
     if (!peer)
         return FAB_ENOMEM;
     FAB_TRY(fab_bitswap_server_message(peer->bitswap->server, peer->server, message));
+    if (!peer->client) /* there are too many peers to ask this one, so it has nothing to answer */
+        summary.blocks = summary.presences = 0;
     if (summary.blocks > 0)
         FAB_TRY(take_blocks(peer, message, &summary));
     else if (summary.presences > 0)

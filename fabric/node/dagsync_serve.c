@@ -18,11 +18,14 @@
 #define PEER_STREAMS_MAX 16u
 #define FILL_RESERVE     ((size_t)FILL_TARGET + (1u << 20)) /* until a fill's size is known */
 #define LINK_FILLED_MAX  (6 * FILL_RESERVE)
+#define ORPHANS_MAX      256 /* fills of the node whose streams are gone */
 #define IDLE_US          (60u * 1000000u)
 
 struct serve {
-    struct node_link *link; /* NULL: the stream is gone, only the fill is waited for */
-    struct fab_stream *stream;
+    struct fab_node *node;
+    struct node_link *link;    /* NULL: the connection is gone too */
+    struct fab_stream *stream; /* NULL: it is gone, only the fill is waited for */
+    struct serve *next_orphan;
     struct fab_store *store;
     uint32_t ws;
     struct fab_dagsync_server *core;
@@ -38,6 +41,36 @@ struct serve {
 };
 
 static void serve_go_on(struct serve *serve);
+
+/* ---- streams that end while a fill runs ---- */
+
+/* The fill, and what it holds, stays charged to the connection: else one that opens and resets
+ * streams could have any number of them under way. */
+static void orphan_add(struct serve *serve)
+{
+    serve->next_orphan = serve->link->orphans;
+    serve->link->orphans = serve;
+    serve->node->serve_orphans++;
+}
+
+static void orphan_end(struct serve *serve)
+{
+    serve->node->serve_orphans--;
+    if (!serve->link)
+        return;
+    struct serve **at = &serve->link->orphans;
+    while (*at != serve)
+        at = &(*at)->next_orphan;
+    *at = serve->next_orphan;
+    serve->link->serving--;
+}
+
+void dagsync_link_gone(struct node_link *link)
+{
+    for (struct serve *serve = link->orphans; serve; serve = serve->next_orphan)
+        serve->link = NULL;
+    link->orphans = NULL;
+}
 
 static void serve_free(struct serve *serve)
 {
@@ -184,6 +217,7 @@ static void fill_done(struct fab_work *work)
     struct serve *serve = (struct serve *)((char *)work - offsetof(struct serve, work));
     serve->filling = false;
     if (!serve->stream) {
+        orphan_end(serve);
         serve_free(serve);
         return;
     }
@@ -256,7 +290,6 @@ static void serve_closed(void *user, struct fab_stream *stream, enum fab_rc why)
     fab_timer_stop(&serve->timer);
     if (serve->starved)
         starved_remove(serve);
-    serve->link->serving--;
     serve->stream = NULL;
     serve->broken = true;
     fab_buf_fini(&serve->sending.buf);
@@ -266,8 +299,12 @@ static void serve_closed(void *user, struct fab_stream *stream, enum fab_rc why)
     serve->link->filled -= serve->charged;
     serve->charged = 0;
     wake_starved(serve->link);
-    if (!serve->filling)
-        serve_free(serve);
+    if (serve->filling) {
+        orphan_add(serve);
+        return;
+    }
+    serve->link->serving--;
+    serve_free(serve);
 }
 
 static const struct fab_stream_events serve_events = {
@@ -277,7 +314,8 @@ static enum fab_rc serve_accept(void *ctx, struct fab_stream *stream, void **use
 {
     struct node_link *link = stream_link(stream);
     (void)ctx;
-    if (link->serving >= PEER_STREAMS_MAX || link->node->stopping)
+    if (link->serving >= PEER_STREAMS_MAX || link->node->serve_orphans >= ORPHANS_MAX ||
+        link->node->stopping)
         return FAB_ELIMIT;
     struct serve *serve = calloc(1, sizeof *serve);
     if (!serve)
@@ -291,6 +329,7 @@ static enum fab_rc serve_accept(void *ctx, struct fab_stream *stream, void **use
         serve_free(serve);
         return rc;
     }
+    serve->node = link->node;
     serve->link = link;
     serve->stream = stream;
     serve->store = link->node->store;

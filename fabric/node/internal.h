@@ -60,6 +60,7 @@ struct node_link {
     bool dialer, handshake, closing;
     bool reached;              /* TCP is connected */
     bool older;                /* dialled with the epoch before the newest */
+    uint32_t epoch;            /* the number of its swarm key, once `ws` is known */
     struct fab_peer_id expect; /* who must answer; len 0: anybody */
     bool extra;            /* one more to a peer that one connection does not bring enough from */
     uint64_t busy_us;      /* when a stream was last seen on it */
@@ -69,6 +70,7 @@ struct node_link {
     size_t collected;      /* bytes of bitswap messages that are not whole yet */
     size_t filled;         /* bytes that its dagsync streams hold, or may fill now */
     struct serve *starved; /* streams that wait for room in `filled` */
+    struct serve *orphans; /* streams that are gone, whose fills still run */
     uint64_t opened_us;
     void (*settled)(void *arg, enum fab_rc rc, struct node_peer *peer); /* of a dial; or NULL */
     void *settled_arg;
@@ -144,6 +146,7 @@ struct fab_node {
     size_t n_keys;
     uint64_t keys_version;
     struct fab_yamux_budget windows;
+    unsigned serve_orphans; /* of dagsync_serve.c */
     struct fab_timer tick;
     bool stopping;
     uint64_t started_us, stop_by_us, reloaded_us;
@@ -217,6 +220,8 @@ void identify_start(struct node_link *link); /* identify.c: ask the peer who it 
 void identify_push_all(struct fab_node *node);
 extern const struct fab_protocol identify_protocol, identify_push_protocol, ping_protocol;
 extern const struct fab_protocol dagsync_protocol; /* dagsync_serve.c */
+/* The connection is freed, its streams are gone: what it still has under way is nobody's. */
+void dagsync_link_gone(struct node_link *link);
 extern const struct fab_protocol bitswap_protocol; /* bitswap.c */
 
 /* The link of an inbound stream. */

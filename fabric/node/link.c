@@ -97,6 +97,7 @@ static enum fab_rc on_keyed(void *ctx, size_t index)
 {
     struct node_link *link = ctx;
     link->ws = link->node->key_owners[index].ws;
+    link->epoch = link->node->key_owners[index].epoch;
     return FAB_OK;
 }
 
@@ -220,6 +221,7 @@ static void link_free(struct node_link *link)
         link->next->prev = link->prev;
     node->n_links--;
     fab_conn_free(link->conn);
+    dagsync_link_gone(link);
     free(link);
 }
 
@@ -280,6 +282,7 @@ static struct node_link *link_new(struct fab_node *node, struct node_workspace *
     link->node = node;
     link->ws = ws;
     link->dialer = ws != NULL;
+    link->epoch = ws ? ws->epochs[older].number : 0;
     link->opened_us = fab_loop_now_us();
     struct fab_conn_config config = {
         .dialer = link->dialer,

@@ -269,6 +269,12 @@ void fab_node_free(struct fab_node *node)
     if (node->loop && node->links)
         fab_log("stop_incomplete", "links=%zu", node->n_links);
     mdns_stop(node);
+    /* What is under way in the pool uses the rest. If it does not end (another process holds the
+     * store's write lock, say), it can only be left behind by ending the process. */
+    if (node->loop && fab_loop_drain(node->loop, STOP_US) != FAB_OK) {
+        fab_log("stop_incomplete", "links=%zu", node->n_links);
+        _exit(EXIT_FAILURE);
+    }
     workspaces_free(node);
     fab_buf_fini(&node->own_record);
     fab_buf_fini(&node->own_addresses);

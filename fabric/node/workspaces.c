@@ -98,6 +98,18 @@ static void expel_strangers(struct node_workspace *ws)
             link_close(link, "not_admitted");
 }
 
+/* A key that is no longer taken does not keep a connection either. */
+static void end_retired(struct node_workspace *ws)
+{
+    for (struct node_link *link = ws->node->links; link; link = link->next) {
+        bool taken = link->ws != ws;
+        for (size_t i = 0; i < ws->n_epochs; i++)
+            taken |= ws->epochs[i].number == link->epoch;
+        if (!taken)
+            link_close(link, "key_retired");
+    }
+}
+
 static enum fab_rc see(void *arg, const struct fab_workspace_info *info)
 {
     struct fab_node *node = arg;
@@ -143,6 +155,7 @@ void workspaces_reload(struct fab_node *node)
         }
         if (read_keys(ws) != FAB_OK)
             continue;
+        end_retired(ws);
         /* Unreadable counts as the stricter of the two. */
         ws->admission = fab_admission_get(node->store, ws->id, &admission) == FAB_OK
                             ? admission

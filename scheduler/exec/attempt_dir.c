@@ -21,16 +21,31 @@
 #define END_PAUSE_MIN 1000000L   /* nanoseconds */
 #define END_PAUSE_MAX 600000000L /* about a second in all */
 
-/* The file `cgroup` says below which group an attempt's own lies, where that is not the top. */
-static bool write_cgroups(const struct fab_attempt_dir *dir, const char *cgroups)
+static bool write_file(const struct fab_attempt_dir *dir, const char *name, struct fab_slice bytes)
 {
     char path[PATH_MAX + 16];
-    snprintf(path, sizeof path, "%s/cgroup", dir->path);
+    snprintf(path, sizeof path, "%s/%s", dir->path, name);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    bool ok = fab_fd_write(fd, fab_slice(cgroups, strlen(cgroups))) == FAB_OK;
+    bool ok = fab_fd_write(fd, bytes) == FAB_OK;
     return close(fd) == 0 && ok;
+}
+
+/* How many bytes; 0 where there is no such file. */
+static size_t read_file(const struct fab_attempt_dir *dir, const char *name, uint8_t *out,
+                        size_t room)
+{
+    char path[PATH_MAX + 16];
+    size_t n = 0;
+    snprintf(path, sizeof path, "%s/%s", dir->path, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return 0;
+    if (fab_fd_read(fd, out, room, &n) != FAB_OK)
+        n = 0;
+    close(fd);
+    return n;
 }
 
 static void set_cgroup(struct fab_attempt_dir *dir, const char *cgroups)
@@ -38,20 +53,22 @@ static void set_cgroup(struct fab_attempt_dir *dir, const char *cgroups)
     snprintf(dir->cgroup, sizeof dir->cgroup, "%s/fabric-%s", cgroups, dir->id);
 }
 
+/* The file `cgroup` says below which group an attempt's own lies, where that is not the top. */
 static void read_cgroup(struct fab_attempt_dir *dir)
 {
-    char path[PATH_MAX + 16];
     uint8_t text[FAB_CGROUP_PATH_MAX] = "";
-    size_t n = 0;
-    snprintf(path, sizeof path, "%s/cgroup", dir->path);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0) {
-        if (fab_fd_read(fd, text, sizeof text - 1, &n) != FAB_OK)
-            n = 0;
-        close(fd);
-    }
-    text[n] = '\0';
+    text[read_file(dir, "cgroup", text, sizeof text - 1)] = '\0';
     set_cgroup(dir, (const char *)text);
+}
+
+enum fab_rc fab_attempt_dir_note(const struct fab_attempt_dir *dir, struct fab_slice note,
+                                 struct fab_err *err)
+{
+    if (note.n > FAB_ATTEMPT_NOTE_MAX)
+        return fab_err_set(err, FAB_ELIMIT, "the note of an attempt is too long");
+    if (!write_file(dir, "note", note))
+        return fab_err_errno(err, errno, "cannot write to %s", dir->path);
+    return FAB_OK;
 }
 
 void fab_attempt_pidfile(const char *path, const char *id, char out[PATH_MAX])
@@ -120,7 +137,7 @@ enum fab_rc fab_attempt_dir_make(const char *home, const char *id, const char *c
         rc = fab_err_errno(err, errno, "cannot make %s", dir.path);
     else if ((dir.lock = open_lock(path, LOCK_EX | LOCK_NB)) < 0)
         rc = fab_err_errno(err, errno, "cannot lock %s", dir.path);
-    else if (cgroups[0] && !write_cgroups(&dir, cgroups))
+    else if (cgroups[0] && !write_file(&dir, "cgroup", fab_slice(cgroups, strlen(cgroups))))
         rc = fab_err_errno(err, errno, "cannot write to %s", dir.path);
     close(held);
     if (rc == FAB_OK)
@@ -206,8 +223,10 @@ enum fab_rc fab_attempt_dir_each(const char *home, void (*fn)(void *arg, const c
     return FAB_OK;
 }
 
-void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id), void *arg)
+void fab_attempt_reap(const char *home,
+                      void (*found)(void *arg, const char *id, struct fab_slice note), void *arg)
 {
+    uint8_t note[FAB_ATTEMPT_NOTE_MAX];
     char path[PATH_MAX];
     if ((size_t)snprintf(path, sizeof path, "%s/jobs", home) >= sizeof path)
         return;
@@ -229,8 +248,12 @@ void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id
         if ((size_t)snprintf(dead.path, sizeof dead.path, "%s/%s", path, e->d_name) <
             sizeof dead.path) {
             read_cgroup(&dead);
-            if (fab_attempt_end(&dead) && fab_attempt_dir_remove(&dead, NULL) == FAB_OK && reaped)
-                reaped(arg, e->d_name);
+            if (fab_attempt_end(&dead)) {
+                size_t n = read_file(&dead, "note", note, sizeof note);
+                if (found)
+                    found(arg, e->d_name, fab_slice(note, n));
+                (void)!fab_attempt_dir_remove(&dead, NULL); /* the next command tries again */
+            }
         }
         if (dead.lock >= 0)
             close(dead.lock);

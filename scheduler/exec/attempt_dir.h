@@ -44,9 +44,17 @@ FAB_MUST enum fab_rc fab_attempt_dir_remove(struct fab_attempt_dir *dir, struct 
 FAB_MUST enum fab_rc fab_attempt_dir_each(const char *home, void (*fn)(void *arg, const char *id),
                                           void *arg, struct fab_err *err);
 
-/* End and remove what dead owners left; `reaped` (may be NULL) is told each id. Cheap when there is
- * nothing. Failures are skipped: the next command tries again. */
-void fab_attempt_reap(const char *home, void (*reaped)(void *arg, const char *id), void *arg);
+#define FAB_ATTEMPT_NOTE_MAX 16384
+/* Leave a note for whoever finds the owner dead, once. FAB_ELIMIT over FAB_ATTEMPT_NOTE_MAX bytes.
+ */
+FAB_MUST enum fab_rc fab_attempt_dir_note(const struct fab_attempt_dir *dir, struct fab_slice note,
+                                          struct fab_err *err);
+
+/* End and remove what dead owners left. `found` (may be NULL) is told the id and the note, empty if
+ * there is none, of each that has ended, before its folder goes; it may come again. Cheap when
+ * there is nothing. Failures are skipped: the next command tries again. */
+void fab_attempt_reap(const char *home,
+                      void (*found)(void *arg, const char *id, struct fab_slice note), void *arg);
 
 /* Where the runtime writes the job's process id: in memory where there is such a folder, because it
  * does so synchronously, which on a busy disk takes longer than all the rest. Removed once it is

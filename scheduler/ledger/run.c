@@ -175,9 +175,24 @@ enum fab_rc fab_job_run(const struct fab_job_request *request, struct fab_job_ou
     return rc;
 }
 
+/* A job whose fabric was killed is one that ran here too. */
+static void record_abandoned(void *arg, const char *id, struct fab_slice note)
+{
+    struct fab_store *store = arg;
+    struct fab_reader r = fab_reader(note);
+    struct fab_job job, known;
+    uint64_t ws;
+    if (fab_read_be(&r, 4, &ws) != FAB_OK ||
+        fab_job_decode(fab_slice(note.p + 4, note.n - 4), &job) != FAB_OK ||
+        strcmp(job.id, id) != 0 || fab_job_find(store, (uint32_t)ws, id, &known, NULL) == FAB_OK)
+        return;
+    job.ended = now_ms();
+    FAB_UNUSED enum fab_rc rc = fab_job_record(store, (uint32_t)ws, &job, false, NULL);
+}
+
 void fab_job_tidy(struct fab_store *store, uint32_t ws, const char *home, uint64_t keep)
 {
-    fab_attempt_reap(home, NULL, NULL);
+    fab_attempt_reap(home, record_abandoned, store);
     if (keep)
         (void)!fab_job_sweep(store, ws, now_ms() - (int64_t)keep * 1000, NULL);
 }

@@ -58,7 +58,7 @@ struct fab_job_outcome {
 FAB_MUST enum fab_rc fab_job_run(const struct fab_job_request *request, struct fab_job_outcome *out,
                                  struct fab_err *err);
 
-/* Remove what killed fabric processes left, and expired records.
+/* Remove what killed fabric processes left, recording their jobs, and expired records.
  * Cheap when there is nothing to do. */
 void fab_job_tidy(struct fab_store *store, uint32_t ws, const char *home, uint64_t keep);
 

@@ -178,6 +178,31 @@ static enum fab_rc hold_content(struct job_run *run, struct mounted *m, struct f
     return FAB_OK;
 }
 
+/* What is to be recorded should this process be killed. */
+static enum fab_rc leave_note(struct job_run *run, struct fab_err *err)
+{
+    struct fab_buf note;
+    struct fab_job job = run->job;
+    uint8_t ws[4];
+    for (int i = 0; i < 4; i++)
+        ws[i] = (uint8_t)(run->request->ws >> (24 - 8 * i));
+    job.action = run->action_cid;
+    job.state = FAB_JOB_CANCELLED;
+    job.exit_code = 137;
+    job.started = job.created;
+    snprintf(job.reason, sizeof job.reason, "its fabric was killed; nothing of it is left");
+    fab_buf_init(&note, FAB_ATTEMPT_NOTE_MAX);
+    enum fab_rc rc = fab_buf_append(&note, ws, sizeof ws);
+    if (rc == FAB_OK)
+        rc = fab_job_encode(&job, &note);
+    if (rc == FAB_OK)
+        rc = fab_attempt_dir_note(&run->dir, fab_buf_slice(&note), err);
+    else
+        fab_err_set(err, rc, "cannot note the job: %s", fab_rc_text(rc));
+    fab_buf_fini(&note);
+    return rc;
+}
+
 static enum fab_rc run_in(struct job_run *run, const struct mounted *m, struct fab_text_list *env,
                           struct fab_attempt_result *result, struct fab_err *err)
 {
@@ -188,6 +213,7 @@ static enum fab_rc run_in(struct job_run *run, const struct mounted *m, struct f
     uint64_t disk = r->disk ? r->disk : disk_free(r->home) / 2;
     FAB_TRY(init_file(r->home, init, err));
     FAB_TRY(fab_attempt_dir_make(r->home, run->job.id, h->group, &run->dir, err));
+    FAB_TRY(leave_note(run, err));
     struct fab_bundle bundle = {
         .dir = run->dir.path,
         .init = init,

@@ -234,8 +234,9 @@ static enum fab_rc write_file(struct fab_unpack *u, const struct reader *a, stru
             u->stats->bytes += n;
         }
     }
-    /* A hole at the end has no bytes. */
-    if (rc == FAB_OK && (ftruncate(fd, (off_t)a->lib->archive_entry_size(e)) != 0 ||
+    struct stat st;
+    off_t size = (off_t)a->lib->archive_entry_size(e); /* a hole at the end has no bytes */
+    if (rc == FAB_OK && (fstat(fd, &st) != 0 || (st.st_size < size && ftruncate(fd, size) != 0) ||
                          fchmod(fd, (a->lib->archive_entry_perm(e) & 0777) | 0400) != 0))
         rc = failed(u, path, err);
     close(fd);

@@ -96,5 +96,11 @@ enum fab_rc source_err(const struct source *s, enum fab_rc rc, const char *path,
     if (rc == FAB_EFORMAT)
         return fab_err_set(err, rc, "%s is malformed: it has a node that is not valid UnixFS",
                            path);
+    if (rc == FAB_ELIMIT)
+        return fab_err_set(
+            err, rc,
+            "%s goes beyond what is followed: its nodes lie more than %u deep, or it "
+            "has more blocks than can be looked at",
+            path, FAB_DEPTH_MAX);
     return fab_err_set(err, rc, "cannot read %s: %s", path, fab_rc_text(rc));
 }

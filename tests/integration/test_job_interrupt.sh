@@ -44,6 +44,9 @@ wait $pid 2>/dev/null
 pgrep -f "sleep 42765[4][.]$$" >/dev/null || fail "the test shows nothing: the job has ended by itself"
 ok fabric job ls
 eq '' "$(traces)" "traces after SIGKILL"
+id=$(fabric job ls --json | jq -r '.[0].id')
+eq 'cancelled 137 sleep 427654' "$(fabric job show --json "$id" | jq -r '"\(.state) \(.exit) \(.command)"' | cut -d. -f1)" "the record of a job whose fabric was killed"
+fabric job show "$id" | grep -q 'its fabric was killed' || fail "no reason in the record"
 
 # The same at any moment of a job's start: conmon, the runtime and the job are of different age then.
 for i in $(seq 20); do

@@ -96,7 +96,7 @@ id=$(fabric job ls --json | jq -r '.[0].id')
 eq 'failed 125 said' "$(fabric job show --json "$id" | jq -r '"\(.state) \(.exit)"') $(fabric job logs "$id" 2>/dev/null)"
 
 # ---- the output, whoever reads it
-fabric job run --no-cache --timeout 2s -- seq 1 300000 2>/dev/null | (sleep 3; wc -c) >slow
+fabric job run --no-cache --timeout 6s -- seq 1 300000 2>/dev/null | (sleep 7; wc -c) >slow
 eq 1988895 "$(cat slow)" "all output arrives at a slow reader"
 fabric job run --no-cache --disk 20M -- sh -c 'head -c 300000 /dev/zero; i=0; while [ $i -lt 60 ]; do head -c 4M /dev/zero >f$i; i=$((i+1)); sleep 0.05; done' 2>err.disk | (sleep 6; cat >/dev/null)
 eq 137 "${PIPESTATUS[0]}" "the disk limit holds while nobody reads the output"

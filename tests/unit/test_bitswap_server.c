@@ -347,6 +347,27 @@ static void test_while_running(void **state)
     world_fini(&w);
 }
 
+/* The peer ends while its answer waits to be sent: nobody is told of its bytes any more. */
+static void test_unsent(void **state)
+{
+    (void)state;
+    struct world w;
+    struct fab_bitswap_job *job;
+    world_init(&w, NULL);
+    add(&w, FAB_BITSWAP_WANT_BLOCK, &w.store.cid[8], 1, true);
+    send(&w, false);
+    assert_ok(fab_bitswap_server_take(w.server, w.peer, &job));
+    assert_ok(fab_bitswap_job_run(job, &w.source));
+    fab_bitswap_job_done(w.server, job);
+    assert_true(fab_bitswap_job_bytes(job).n > 0);
+    assert_ptr_equal(fab_bitswap_job_peer(job), w.peer);
+    fab_bitswap_server_peer_remove(w.server, w.peer);
+    assert_null(fab_bitswap_job_peer(job));
+    fab_bitswap_job_free(job);
+    assert_null(fab_bitswap_server_next_peer(w.server));
+    world_fini(&w);
+}
+
 static struct fab_cid numbered(uint32_t n)
 {
     struct fab_cid cid = {.codec = FAB_CODEC_RAW, .version = 1, .mh_len = 34, .mh = {0x12, 0x20}};
@@ -524,13 +545,10 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_cancel_and_full),
-        cmocka_unit_test(test_while_running),
-        cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_fair),
+        cmocka_unit_test(test_answers),         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_cancel_and_full), cmocka_unit_test(test_while_running),
+        cmocka_unit_test(test_unsent),          cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_budget),          cmocka_unit_test(test_fair),
         cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
