@@ -11,6 +11,7 @@
 #include "fabric/node/internal.h"
 
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,7 @@ struct serve {
     struct fab_dagsync_server *core;
     struct fab_work work;
     bool filling, broken;
+    atomic_bool gone; /* nobody waits for the fill: it need not begin */
     struct fab_buf filled;
     struct outbuf sending;
     enum fab_rc fill_rc;
@@ -41,6 +43,7 @@ struct serve {
 };
 
 static void serve_go_on(struct serve *serve);
+static void wake_starved(struct node_link *link);
 
 /* ---- streams that end while a fill runs ---- */
 
@@ -63,6 +66,8 @@ static void orphan_end(struct serve *serve)
         at = &(*at)->next_orphan;
     *at = serve->next_orphan;
     serve->link->serving--;
+    serve->link->filled -= serve->charged;
+    wake_starved(serve->link);
 }
 
 void dagsync_link_gone(struct node_link *link)
@@ -166,6 +171,9 @@ static void fill_run(struct fab_work *work)
 {
     struct serve *serve = (struct serve *)((char *)work - offsetof(struct serve, work));
     struct fab_view *view;
+    serve->fill_rc = FAB_OK;
+    if (atomic_load(&serve->gone))
+        return;
     serve->fill_rc = fab_view_open(serve->store, serve->ws, &view, NULL);
     if (serve->fill_rc != FAB_OK)
         return;
@@ -296,14 +304,14 @@ static void serve_closed(void *user, struct fab_stream *stream, enum fab_rc why)
     if (!serve->filling)
         fab_buf_fini(&serve->filled);
     serve->sending.sent = 0;
-    serve->link->filled -= serve->charged;
-    serve->charged = 0;
-    wake_starved(serve->link);
     if (serve->filling) {
+        atomic_store(&serve->gone, true);
         orphan_add(serve);
         return;
     }
     serve->link->serving--;
+    serve->link->filled -= serve->charged;
+    wake_starved(serve->link);
     serve_free(serve);
 }
 

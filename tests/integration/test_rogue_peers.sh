@@ -49,7 +49,7 @@ unknown_cid() {
 # Which block a mode is about.
 subject() {
     case $1 in
-    *-prunes | *-no-credit | *-unread) echo "$big" ;;
+    *-prunes | *-no-credit | *-unread | dagsync-reset) echo "$big" ;;
     source-*) unknown_cid ;;
     *) echo "$small" ;;
     esac

@@ -160,6 +160,34 @@ static bool unasked_blocks(const struct target *t, const struct fab_cid *cid)
     return lives(&p, "100 MB of blocks dropped");
 }
 
+/* More peers than the node asks, each with an answer to what it was not asked. */
+static bool presences_80(const struct target *t, const struct fab_cid *cid)
+{
+    static struct peer many[80];
+    struct fab_buf out;
+    int connected = 0;
+    (void)cid;
+    fab_buf_init(&out, 4096);
+    for (uint32_t i = 0; i < 80; i++) {
+        struct fab_bitswap_writer writer;
+        struct fab_slice message;
+        struct fab_cid one = some_cid(i);
+        if (!peer_connect(&many[i], t))
+            continue;
+        connected++;
+        fab_buf_reset(&out);
+        must(fab_bitswap_writer_begin(&writer, &out));
+        must(fab_bitswap_writer_presence(&writer, &one, false));
+        fab_bitswap_writer_end(&writer, &message);
+        peer_open(&many[i], FAB_BITSWAP_PROTOCOL, message.p, message.n, false);
+        peer_pump(&many[i], 20, NULL, NULL);
+    }
+    fab_buf_fini(&out);
+    printf("%d of 80 connected, ", connected);
+    connect_or_end(&p, t);
+    return lives(&p, "") && connected == 80;
+}
+
 /* ---- dagsync ---- */
 
 static void put_message(struct fab_buf *out, enum fab_dagsync_type type, uint64_t number,
@@ -266,6 +294,31 @@ static bool dagsync_unread(const struct target *t, const struct fab_cid *cid)
     return lives(&p, "") && p.resets > at_once;
 }
 
+/* Requests whose streams are reset at once, while the answers are being made. */
+static bool dagsync_reset(const struct target *t, const struct fab_cid *cid)
+{
+    struct fab_buf frames, first;
+    connect_or_end(&p, t);
+    fab_buf_init(&frames, 1u << 20);
+    fab_buf_init(&first, 4096);
+    hello_put(&first, FAB_DAGSYNC_PROTOCOL);
+    put_message(&first, FAB_DAGSYNC_CREDIT, FAB_DAGSYNC_CREDIT_MAX, NULL);
+    put_request(&first, cid, FAB_DAGSYNC_ALL);
+    for (uint32_t i = 0; i < 20000 && !p.w.ended; i++) {
+        uint32_t id = 101 + 2 * i;
+        frame_put(&frames, DATA, SYN, id, (uint32_t)first.len, first.data, first.len);
+        frame_put(&frames, WINDOW, RST, id, 0, NULL, 0);
+        if (i % 20 == 19) {
+            wire_plain(&p.w, frames.data, frames.len);
+            fab_buf_reset(&frames);
+            peer_pump(&p, 1, NULL, NULL);
+        }
+    }
+    fab_buf_fini(&frames);
+    fab_buf_fini(&first);
+    return lives(&p, "20000 asked and reset");
+}
+
 /* ---- identify ---- */
 
 static bool identify_10(const struct target *t, const struct fab_cid *cid)
@@ -312,11 +365,13 @@ const struct mode protocol_modes[] = {
     {"wants-unread", wants_unread},
     {"partial-messages", partial_messages},
     {"unasked-blocks", unasked_blocks},
+    {"presences-80", presences_80},
     {"dagsync-length", dagsync_length},
     {"dagsync-items", dagsync_items},
     {"dagsync-prunes", dagsync_prunes},
     {"dagsync-no-credit", dagsync_no_credit},
     {"dagsync-unread", dagsync_unread},
+    {"dagsync-reset", dagsync_reset},
     {"identify-10", identify_10},
     {"identify-push-10", push_10},
     {"identify-silent", identify_silent},
